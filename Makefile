@@ -1,0 +1,72 @@
+# `make` alone lists the targets. Every target makes what it needs, so a fresh clone needs nothing but Python.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+PY := $(VENV)/bin/python
+NEEDED := 3, 11
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test cov lint types check conformance bench clean
+
+help:  ## list the targets
+	@echo "make TARGET [PYTHON=python3.X] [VENV=.venv] [ARGS=...]"
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1 \2/p' $(firstword $(MAKEFILE_LIST)) \
+		| while read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
+
+demo: $(VENV)/.installed  ## run the demo (ARGS=--once: one round, then stop)
+	$(PY) examples/demo.py $(ARGS)
+
+test: $(VENV)/.installed-test  ## run every test (ARGS='-k table' for some)
+	$(PY) -m pytest $(ARGS)
+
+cov: $(VENV)/.installed-test  ## run the tests and report the branches they never took
+	$(PY) -m coverage run -m pytest $(ARGS)
+	$(PY) -m coverage report
+
+lint: $(VENV)/.installed-dev  ## ruff
+	$(PY) -m ruff check .
+
+# mypy knows nothing of package_dir, so it gets a tree in which handlers/ already is reactor/handlers.
+types: $(VENV)/.installed-dev  ## mypy --strict: reactor, reactor.handlers, then the examples
+	@rm -rf build/types && mkdir -p build/types
+	@cp -Rp reactor build/types/reactor && cp -Rp handlers build/types/reactor/handlers
+	cd build/types && $(abspath $(PY)) -m mypy --config-file $(CURDIR)/setup.cfg --strict -p reactor
+	@cp -Rp examples build/types/examples
+	cd build/types && $(abspath $(PY)) -m mypy --config-file $(CURDIR)/setup.cfg --strict \
+		--explicit-package-bases examples
+
+check: lint types test  ## lint, types and tests: what a change must pass
+
+conformance:  ## CPython's own socketserver tests, on the standard module and on ours, on every Python found
+	@pythons=$$(.ci/pythons) && printf '%s\n' "$$pythons" | xargs -I PYTHON env PYTHON \
+		-m tests.conformance --module socketserver --module reactor.socketserver $(ARGS)
+
+bench: $(VENV)/.installed  ## measure CPU per message (ARGS is passed on)
+	$(PY) -m benchmarks $(ARGS)
+
+clean:  ## remove the virtual environments and everything built
+	rm -rf .venv .venv-* $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each set of packages; a changed setup.cfg installs again.
+
+$(VENV)/.made:
+	@"$(PYTHON)" -c '' 2>/dev/null || { \
+		echo "make: '$(PYTHON)' is missing or does not run; name a Python >= 3.11: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < ($(NEEDED)))' || { \
+		echo "make: socketreactor needs Python >= 3.11, but '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1); name another:" \
+			"make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear "$(VENV)"
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made setup.cfg pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.made setup.cfg pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@

@@ -1,0 +1,114 @@
+"""`python -m benchmarks`: run the workloads, print their tables, and say when they are not to be believed.
+
+Exit code 0: measured. 1: rejected because the run contradicts itself (see `rounds`), or a server answered wrongly.
+2: the arguments make no sense, or this system has no epoll.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import select
+import signal
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from benchmarks import idle, report, rounds, workloads
+from benchmarks.load import NoReply, WrongReply
+from benchmarks.peers import REFERENCE, SECOND_REFERENCE, SERVERS
+from benchmarks.process import Server, ServerDied, Unavailable, pinned_to, two_cores
+
+EVERYTHING = [*workloads.WORKLOADS, "idle"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    cores = two_cores()
+    found = report.Report(cores, options.quick)
+    print(report.introduction(cores), flush=True)
+    try:
+        with pinned_to(cores and cores.load):
+            run(found, options)
+    except (ServerDied, WrongReply, NoReply, ConnectionError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    if options.json:
+        options.json.write_text(json.dumps(found.as_dict(), indent=2) + "\n")
+    for reason in found.rejections:
+        print(f"\nREJECTED: {reason}", file=sys.stderr)
+    return 0 if found.accepted else 1
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks",
+                                     description="CPU per message, beside a bare epoll loop.")
+    parser.add_argument("--quick", action="store_true", help="less than a minute, and less exact")
+    parser.add_argument("--only", type=chosen_from(EVERYTHING), default=EVERYTHING, metavar="A,B",
+                        help=f"some of: {', '.join(EVERYTHING)}")
+    parser.add_argument("--servers", type=chosen_from(SERVERS), default=list(SERVERS), metavar="A,B",
+                        help=f"some of: {', '.join(SERVERS)}; the reference always takes part")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    options = parser.parse_args(arguments)
+    if not hasattr(select, "epoll"):
+        parser.error("the reference is a bare epoll loop, and this system has no epoll")
+    return options
+
+
+def chosen_from(choices: Collection[str]) -> Callable[[str], list[str]]:
+    """An argparse type: names from a list with commas, in the order of `choices`."""
+    def names(text: str) -> list[str]:
+        asked = text.split(",")
+        if unknown := sorted(set(asked) - set(choices)):
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(choices)}")
+        return [name for name in choices if name in asked]
+    return names
+
+
+def run(found: report.Report, options: argparse.Namespace) -> None:
+    servers = installed(options.servers, found)
+    for name in options.only:
+        print(flush=True)
+        if name == "idle":
+            run_idle(found, servers)
+        else:
+            run_workload(found, workloads.WORKLOADS[name], servers)
+
+
+def installed(names: Sequence[str], found: report.Report) -> list[str]:
+    """Leave out the peers that are not there, and say so."""
+    there = []
+    for name in names:
+        try:
+            with Server(name, "echo") as server:
+                server.port()
+            there.append(name)
+        except Unavailable as reason:
+            found.skipped[name] = str(reason)
+            print(f"without {name}: {reason}", flush=True)
+    return there
+
+
+def run_workload(found: report.Report, workload: workloads.Workload, servers: Sequence[str]) -> None:
+    others = [SECOND_REFERENCE, *(name for name in servers if name not in (REFERENCE, SECOND_REFERENCE))]
+    effort = workloads.QUICK if found.quick else workloads.FULL
+    rows = workloads.measure(workload, others, effort, found.cores).summary()
+    found.cpu[workload.name] = rows
+    print(report.cpu_table(workload.name, workload.unit, rows), flush=True)
+    if reason := rounds.rejection(workload.name, rows[SECOND_REFERENCE]):
+        found.rejections.append(reason)
+
+
+def run_idle(found: report.Report, servers: Sequence[str]) -> None:
+    crowd = (idle.QUICK if found.quick else idle.FULL).within_limits()
+    for name in dict.fromkeys([REFERENCE, *servers]):
+        if name != SECOND_REFERENCE:
+            found.idle[name] = idle.measure(name, crowd, found.cores)
+    print(report.idle_table(found.idle), flush=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an exception, so that the servers end too
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""A server's own process: `python -m benchmarks.serve NAME PROTOCOL CORE`, started by `process.Server`.
+
+It pins itself to its core, says its port on standard output and serves until it is killed. The first line it prints is
+either the port or, when the peer is not installed, "missing" and the reason. It never outlives a benchmark by much: an
+alarm ends it even when the parent died without a chance to clean up.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+
+from benchmarks.peers import SERVERS
+
+LIFETIME_S = 300
+NO_CORE = "-"
+
+
+def main(name: str, protocol: str, core: str) -> None:
+    signal.alarm(LIFETIME_S)
+    signal.signal(signal.SIGUSR1, lambda *_: say(own_cpu_ns()))
+    raise_descriptor_limit()
+    if core != NO_CORE:
+        os.sched_setaffinity(0, {int(core)})
+    try:
+        SERVERS[name](protocol, say)
+    except ImportError as error:
+        say(f"missing {error}")
+
+
+def say(what: object) -> None:
+    os.write(sys.stdout.fileno(), f"{what}\n".encode())
+
+
+def own_cpu_ns() -> int:
+    """For systems that do not tell the parent: less exact (some count in ticks), and it costs the server a signal."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return int((usage.ru_utime + usage.ru_stime) * 1e9)
+
+
+def raise_descriptor_limit() -> int:
+    """Ten thousand connections are as many descriptors; most systems start a process with fewer, but allow them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else sys.maxsize
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Ready-made protocols; each imports only the public `reactor`."""

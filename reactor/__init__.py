@@ -1,0 +1,52 @@
+"""socketreactor: the whole of Python's `socketserver` on one selector loop, with every half-finished request in a table.
+
+    from reactor import Reactor, Stream
+
+    async def greet(stream: Stream) -> None:
+        stream.write(b"What is your name? ")
+        stream.write(b"Hello, " + await stream.readline(max_bytes=80))
+
+    with Reactor() as loop:
+        loop.listen("tcp://127.0.0.1:8000", greet)
+        loop.run()
+
+`import reactor.socketserver as socketserver` is the drop-in for the standard module. docs/ARCHITECTURE.md is the map.
+"""
+
+from .addresses import Endpoint, Peer
+from .async_handlers import AsyncStreamRequestHandler
+from .buffers import Inbox
+from .clock import Clock, ManualClock
+from .coroutine_streams import Stream
+from .coroutines import Task, sleep, spawn, timeout
+from .datagrams import Datagram
+from .drain import DrainReport
+from .errors import (
+    BlockingHandlerError,
+    BlockingHandlerWarning,
+    Cancelled,
+    ConnectionLost,
+    EndOfStream,
+    FramingError,
+    LimitError,
+    ReactorError,
+)
+from .framing import Fixed, Framing, LengthPrefixed, Lines, Need, Netstring, Raw, Until
+from .hosting import HostableServer, Listener
+from .limits import Limits
+from .observers import Observer, Turn
+from .phases import End, Event, Phase
+from .reactor import Reactor
+from .snapshots import RowSnapshot
+from .table import Row, Table
+from .timers import Timer
+
+__all__ = [
+    "AsyncStreamRequestHandler", "BlockingHandlerError", "BlockingHandlerWarning", "Cancelled", "Clock",
+    "ConnectionLost", "Datagram", "DrainReport", "End", "EndOfStream", "Endpoint", "Event", "Fixed", "Framing",
+    "FramingError", "HostableServer", "Inbox", "LengthPrefixed", "LimitError", "Limits", "Lines", "Listener",
+    "ManualClock", "Need", "Netstring", "Observer", "Peer", "Phase", "Raw", "Reactor", "ReactorError", "Row",
+    "RowSnapshot", "Stream", "Table", "Task", "Timer", "Turn", "Until", "sleep", "spawn", "timeout",
+]  # fmt: skip
+
+__version__ = "0.1.0"

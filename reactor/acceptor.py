@@ -1,0 +1,189 @@
+"""Listeners: rows that are ready when somebody connects.
+
+What it is: accept in a loop, up to `accepts_per_turn`, one table for what can go wrong, and pauses for when no more
+connections may come. What it is not: a decision on what a connection is for; `welcome` takes each one.
+
+Rules: an error of one connection never stops the listener · running out of descriptors pauses it *once*, with one log
+line and no CPU (level-triggered readiness made 184,000 tries a second of it in the standard module), until a row closes
+or `RETRY_S` has passed · the peer's address is the one that accept() returned: getpeername() may already fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from .limits import Limits
+from .listening import ListeningRow
+from .phases import End, Phase
+from .snapshots import Kind
+from .table import Row
+
+log = logging.getLogger("reactor")
+
+# How long a listener without descriptors waits if no row of this loop closes: another process may free some.
+RETRY_S = 1.0
+
+
+class Action(Enum):
+    """What to do after accept() has failed."""
+
+    WAIT = "nothing is waiting: leave the batch"
+    NEXT = "this connection is gone: take the next"
+    PAUSE = "no resources: pause the listener"
+    CLOSE = "the socket does not listen (any more): close the row"
+
+
+# accept(2); an errno that is not listed concerns the connection (Linux passes pending network errors on): NEXT.
+ACTIONS: dict[int, Action] = {
+    errno.EAGAIN: Action.WAIT,
+    errno.EWOULDBLOCK: Action.WAIT,
+    errno.EMFILE: Action.PAUSE,
+    errno.ENFILE: Action.PAUSE,
+    errno.ENOBUFS: Action.PAUSE,
+    errno.ENOMEM: Action.PAUSE,
+    errno.EBADF: Action.CLOSE,
+    errno.EINVAL: Action.CLOSE,
+    errno.ENOTSOCK: Action.CLOSE,
+    errno.EOPNOTSUPP: Action.CLOSE,
+}
+
+
+class AcceptorRow(ListeningRow):
+    """A listening socket in the table.
+
+    Args:
+        loop: the loop.
+        sock: the listening, non-blocking socket.
+        name: what logs and the table call the listener.
+        limits: for it and for the rows it accepts.
+        accept: returns a connection and its address; by default `sock.accept`, a hosted server's `get_request` else.
+        welcome: is called with each; it must close the socket or give it to a row.
+        owned: the row closes the socket; else the socket belongs to a server and is only unregistered.
+    """
+
+    kind: Kind = "listener"
+    __slots__ = ("_accept", "_retry", "_welcome", "hosts", "members", "refused")
+
+    def __init__(
+        self,
+        loop: Any,
+        sock: Any,
+        name: str,
+        limits: Limits,
+        welcome: Callable[[Any, Any], None],
+        *,
+        accept: Callable[[], tuple[Any, Any]] | None = None,
+        owned: bool = True,
+    ) -> None:
+        self._welcome = welcome
+        self._accept = accept or sock.accept
+        self.members = 0  # open rows of this listener
+        self.hosts: Counter[str] = Counter()  # ... by host, kept only under connections_per_peer
+        self.refused = 0
+        self._retry: Any = None
+        super().__init__(loop, sock, name, limits, owned=owned)
+
+    def on_ready(self, ready: int) -> None:
+        """Accept what waits, up to accepts_per_turn."""
+        for _ in range(self.limits.accepts_per_turn):
+            if self.phase is not Phase.LISTENING or self.end is not None or self.pause_reasons:
+                return
+            if not self._room():
+                self._starve("connections")
+                return
+            try:
+                sock, sockaddr = self._accept()
+            except OSError as error:
+                if not self._go_on(error):
+                    return
+            else:
+                self._take(sock, sockaddr)
+
+    def _take(self, sock: Any, sockaddr: Any) -> None:
+        self.requests += 1
+        try:
+            if self._admits(sockaddr):
+                self._welcome(sock, sockaddr)
+            else:
+                self.refused += 1
+                sock.close()
+        except OSError as error:
+            # The new descriptor cannot be watched (select() and its 1024, epoll out of memory): it costs this one only.
+            log.warning("%s: connection from %s was dropped: %s", self, sockaddr, error)
+            sock.close()
+        except Exception as error:
+            self.loop.contain(self, error)  # a hook failed: the listener goes on
+
+    def _room(self) -> bool:
+        """Is there a place in the reactor and in this listener?"""
+        if self.loop.table.connections >= self.loop.max_connections:
+            return False
+        return self.limits.connections is None or self.members < self.limits.connections
+
+    def _admits(self, sockaddr: Any) -> bool:
+        """Has this peer a place of its own left?"""
+        most = self.limits.connections_per_peer
+        return most is None or self.hosts[_host(sockaddr)] < most
+
+    def joined(self, row: Row) -> None:
+        """Count a row of this listener in."""
+        self.members += 1
+        if self.limits.connections_per_peer is not None:
+            self.hosts[_host(row.sockaddr)] += 1
+
+    def left(self, row: Row) -> None:
+        """Count a row of this listener out."""
+        self.members -= 1
+        if self.limits.connections_per_peer is not None:
+            host = _host(row.sockaddr)
+            self.hosts[host] -= 1
+            if not self.hosts[host]:
+                del self.hosts[host]
+
+    def _go_on(self, error: OSError) -> bool:
+        """Act on a failed accept; True: try the next one."""
+        action = ACTIONS.get(error.errno or 0, Action.NEXT)
+        if action is Action.PAUSE:
+            log.warning(
+                "%s accepts nothing until a row closes: %s (raise the descriptor limit, or lower max_connections)",
+                self,
+                error,
+            )
+            self._starve("descriptors")
+            self._retry = self.loop.call_later(RETRY_S, self.resume, "descriptors")
+        elif action is Action.CLOSE:
+            self.finish(End.ABORTED, f"accept failed: {error}")
+        return action is Action.NEXT
+
+    def _starve(self, reason: str) -> None:
+        """Accept nothing until a row closes (`fed`)."""
+        self.pause(reason)
+        self.loop.starved.append(self)
+
+    def fed(self) -> None:
+        """A descriptor was given back: try again. At most one retry is ever pending (cpython#151615)."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self.resume("connections")
+        self.resume("descriptors")
+
+
+def _host(sockaddr: Any) -> str:
+    return str(sockaddr[0]) if isinstance(sockaddr, tuple) and sockaddr else ""
+
+
+def no_delay(sock: Any) -> None:
+    """Send small replies at once: head and body in two sends fall to 355 requests a second under Nagle's algorithm."""
+    if sock.family in (socket.AF_INET, getattr(socket, "AF_INET6", None)):
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            # EINVAL (BSD, macOS): the peer has reset before accept(); the first recv() will tell.
+            pass

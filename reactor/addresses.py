@@ -1,0 +1,216 @@
+"""Where to listen: endpoints as people write them, sockets as the kernel wants them.
+
+    tcp://127.0.0.1:8000   tcp://[::1]:0   udp://127.0.0.1:53   unix:///run/app.sock   unix+dgram:///run/log.sock
+
+Rules: port 0 asks for a free port · a Unix path with a socket that nobody serves is replaced, one that is served is an
+error, and anything that is no socket is left alone (asyncio unlinks a *live* server's socket: cpython#121252) · at
+close the path is removed only while it still is ours · `unix://@name` is an abstract name (Linux), which has no
+permissions: any local user may connect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+_SCHEMES = {
+    "tcp": ("inet", socket.SOCK_STREAM),
+    "udp": ("inet", socket.SOCK_DGRAM),
+    "unix": ("unix", socket.SOCK_STREAM),
+    "unix+dgram": ("unix", socket.SOCK_DGRAM),
+}
+# sockaddr_un.sun_path, unix(7): 108 bytes with the final zero on Linux, 104 on BSD and macOS.
+SUN_PATH_BYTES = 108 if os.name == "posix" and os.uname().sysname == "Linux" else 104
+
+
+class Peer:
+    """The other end of a row: `host` and `port` (empty and 0 for Unix sockets), and the address as the kernel gave it."""
+
+    __slots__ = ("sockaddr",)
+
+    def __init__(self, sockaddr: Any) -> None:
+        self.sockaddr = sockaddr
+
+    @property
+    def host(self) -> str:
+        """The IP address; "" for Unix sockets."""
+        return str(self.sockaddr[0]) if isinstance(self.sockaddr, tuple) and self.sockaddr else ""
+
+    @property
+    def port(self) -> int:
+        """The port; 0 for Unix sockets."""
+        return int(self.sockaddr[1]) if isinstance(self.sockaddr, tuple) and len(self.sockaddr) > 1 else 0
+
+    def __str__(self) -> str:
+        return as_text(self.sockaddr)
+
+    def __repr__(self) -> str:
+        return f"Peer({self.sockaddr!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Peer) and self.sockaddr == other.sockaddr
+
+    def __hash__(self) -> int:
+        return hash(self.sockaddr)
+
+
+def as_text(sockaddr: Any) -> str:
+    """Return an address as people write it: 127.0.0.1:80, [::1]:80, a path, @abstract; "" for none."""
+    if isinstance(sockaddr, tuple) and len(sockaddr) >= 2:
+        host, port = sockaddr[0], sockaddr[1]
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    if isinstance(sockaddr, bytes) and sockaddr[:1] == b"\0":
+        return "@" + sockaddr[1:].decode("utf-8", "backslashreplace")
+    if isinstance(sockaddr, bytes):
+        return os.fsdecode(sockaddr)
+    return "" if sockaddr is None else str(sockaddr)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A parsed endpoint.
+
+    Raises:
+        ValueError: from `parse`; the message shows the forms that are understood.
+    """
+
+    scheme: str
+    family: Literal["inet", "unix"]
+    type: int
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """Parse `text`."""
+        scheme, separator, rest = text.partition("://")
+        if not separator or scheme not in _SCHEMES:
+            raise ValueError(_not_understood(text, f"the scheme must be one of {', '.join(_SCHEMES)}"))
+        family, type_ = _SCHEMES[scheme]
+        if family == "unix":
+            return cls(scheme, "unix", type_, path=_checked_path(text, rest))
+        try:
+            parts = urlsplit(f"//{rest}")
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ValueError(_not_understood(text, str(error))) from None
+        if not host or port is None or parts.path or parts.username is not None:
+            raise ValueError(_not_understood(text, "a host and a port are needed (port 0 asks for a free one)"))
+        return cls(scheme, "inet", type_, host=host, port=port)
+
+    def bind(self, backlog: int) -> socket.socket:
+        """Return a bound, non-blocking socket (listening, if it is a stream). The caller closes it.
+
+        Raises:
+            OSError: the address cannot be had; the message names the endpoint.
+        """
+        sock = self._unbound()
+        try:
+            self._bind(sock)
+            if self.type == socket.SOCK_STREAM:
+                sock.listen(backlog)
+            sock.setblocking(False)
+        except OSError as error:
+            sock.close()
+            raise type(error)(error.errno, f"cannot listen at {self}: {error.strerror or error}") from error
+        except BaseException:  # whatever else ends the attempt must not leak the descriptor
+            sock.close()
+            raise
+        return sock
+
+    def _unbound(self) -> socket.socket:
+        if self.family == "unix":
+            if not hasattr(socket, "AF_UNIX"):
+                raise OSError(errno.EAFNOSUPPORT, f"cannot listen at {self}: this platform has no Unix sockets")
+            return socket.socket(socket.AF_UNIX, self.type)
+        family = socket.getaddrinfo(self.host, self.port, type=self.type, flags=socket.AI_PASSIVE)[0][0]
+        sock = socket.socket(family, self.type)
+        if self.type == socket.SOCK_STREAM and os.name == "posix":
+            # On Windows it would let another process take the port over (twisted#4195, trio#928).
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return sock
+
+    def _bind(self, sock: socket.socket) -> None:
+        if self.family == "inet":
+            sock.bind(socket.getaddrinfo(self.host, self.port, family=sock.family, type=self.type)[0][4])
+        elif self.path.startswith("@"):
+            sock.bind("\0" + self.path[1:])
+        else:
+            remove_stale(self.path, self.type)
+            sock.bind(self.path)
+
+    def __str__(self) -> str:
+        if self.family == "unix":
+            return f"{self.scheme}://{self.path}"
+        return f"{self.scheme}://{as_text((self.host, self.port))}"
+
+
+def remove_stale(path: str, type_: int) -> None:
+    """Unlink a Unix socket that nobody serves.
+
+    Raises:
+        OSError: EADDRINUSE: somebody serves it, or it is no socket.
+    """
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise OSError(errno.EADDRINUSE, f"{path} exists and is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, type_) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        except BlockingIOError:
+            pass  # a full backlog: somebody serves it
+    raise OSError(errno.EADDRINUSE, f"{path} is served by another process")
+
+
+def identity(sock: Any) -> tuple[str, int, int] | None:
+    """Return path, device and inode of a bound Unix socket, to know at close whether the path is still ours."""
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        return None
+    path = sock.getsockname()
+    if not isinstance(path, str) or not path:
+        return None  # abstract, or unbound
+    status = os.stat(path)
+    return os.path.abspath(path), status.st_dev, status.st_ino
+
+
+def unlink_if_ours(ours: tuple[str, int, int] | None) -> None:
+    """Remove the path of a Unix socket unless somebody else has taken it since."""
+    if ours is None:
+        return
+    path, device, inode = ours
+    with contextlib.suppress(OSError):  # gone, or in a directory that is gone: nothing of ours is left
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) == (device, inode):
+            os.unlink(path)
+
+
+def _checked_path(text: str, path: str) -> str:
+    if not path:
+        raise ValueError(_not_understood(text, "a path is needed"))
+    if len(os.fsencode(path)) >= SUN_PATH_BYTES:
+        raise ValueError(
+            f"endpoint {text!r}: the path has {len(os.fsencode(path))} bytes and the kernel takes at most "
+            f"{SUN_PATH_BYTES - 1}; use a shorter one, or one relative to the working directory"
+        )
+    return path
+
+
+def _not_understood(text: str, why: str) -> str:
+    return (
+        f"endpoint {text!r} is not understood: {why}; write tcp://127.0.0.1:8000, udp://[::1]:53, "
+        "unix:///run/app.sock, unix+dgram:///run/log.sock or unix://@name"
+    )

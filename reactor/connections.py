@@ -1,0 +1,200 @@
+"""How connections end, and the state that every connection has.
+
+What it is: the fields of a stream row, and its ends: in good order (`finish`), by this program (`abort`), by the peer
+(`lose`), by a deadline (`expire`). What it is not: the way of bytes; that is `streams`.
+
+Rules:
+
+1. Everything here only marks the row; `settle` closes it, at the end of the batch. A `_cut` row is CLOSED at once, so
+   that nothing more is read or sent, but keeps its descriptor until then.
+2. The first decision on how a row ends stands, unless its output is lost afterwards.
+3. A reply that was cut short ends with a reset, never with the clean end of stream of a whole one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from typing import Any
+
+from .buffers import Chunk, Inbox
+from .errors import ConnectionLost, EndOfStream, LimitError, ReactorError
+from .framing import RAW, Framing, Need
+from .limits import Limits
+from .phases import RULES, End, Event, Phase
+from .snapshots import Kind
+from .table import Row
+from .transports import GONE, PLAIN, PlainTransport
+
+LIVE = frozenset({Phase.IDLE, Phase.RECEIVING, Phase.WORKING})
+
+
+class ConnectionRow(Row):
+    """The state of a connection, and how it ends; `StreamRow` is the rest of it.
+
+    Args:
+        loop: the loop.
+        sock: connected and non-blocking; the row closes it.
+        acceptor: the listener that counts it, or None.
+        listener: the name of the listener.
+        limits: of the listener.
+        sockaddr: the peer's address.
+    """
+
+    kind: Kind = "stream"
+    __slots__ = (
+        "_need", "acceptor", "framing", "half_close", "inbox", "linger_from", "no_more", "outbox", "owing", "pending",
+        "progress", "reader", "stalled_at", "transport", "wrote",
+    )  # fmt: skip
+
+    def __init__(
+        self, loop: Any, sock: Any, acceptor: Any, listener: str, limits: Limits, sockaddr: Any = None
+    ) -> None:
+        self.transport: PlainTransport = PLAIN
+        self.acceptor = acceptor
+        self.framing: Framing[Any] = RAW
+        self.inbox: Inbox | None = None  # made with the first bytes that no handler takes at once
+        self.outbox: list[Chunk] | None = None  # None when empty: the outbox is its own dirty mark
+        self.pending = 0  # bytes in the outbox
+        self.no_more: ReactorError | None = None  # why there will be no more input: what a read raises
+        self.reader: Any = None  # the runner that waits for a frame of this row
+        self.wrote = False  # since the handler last waited for input
+        self.owing = False  # a frame was taken and nothing was written since
+        self.half_close = False  # shut our side once the outbox is empty
+        self.stalled_at: float | None = None  # since when the peer has taken nothing of the outbox
+        self.progress = 0  # bytes_out at that time
+        self.linger_from: int | None = 0  # bytes_in when the lingering began; None: no need to linger
+        self._need: Need | None = None
+        super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
+        if acceptor is not None:
+            acceptor.joined(self)
+        self.mark()
+
+    def finish(self, end: End, detail: str = "") -> None:
+        """Decide how the row ends: after its input was over, the end says who ended it."""
+        if end is End.FINISHED and isinstance(self.no_more, EndOfStream):
+            end = End.PEER_CLOSED if self.no_more.cause == "peer" else End.DRAINED
+        super().finish(end, detail)
+        self.rejoin()
+        if self.no_more is None:
+            self.no_more = ConnectionLost(f"{self} was closed by this program")
+        self.loop.again.append(self)  # whoever waits for it must hear of it
+
+    def abort(self, reason: str) -> None:
+        """End the row at once; the peer gets a reset, for what it received may be half a reply."""
+        if self.phase is Phase.CLOSED:
+            return
+        self.no_more = ConnectionLost(f"{self} was aborted: {reason}")
+        self.end, self.detail = End.ABORTED, reason
+        self._cut(self.no_more)
+
+    def lose(self, error: OSError) -> None:
+        """The connection is gone: a normal end, whoever caused it."""
+        if self.end is None or self.outbox is not None:
+            self.end, self.detail = End.PEER_RESET, str(error)
+        self._cut(ConnectionLost(f"{self} is gone: {error}"))
+
+    def _cut(self, error: ConnectionLost) -> None:
+        """No more input and no more output: CLOSED at the end of the batch."""
+        self.no_more = error
+        self.transport = GONE
+        self.rejoin()
+        if self.phase is not Phase.CLOSED:
+            self.advance(Event.LOST)
+        self.mark()
+        self.loop.again.append(self)
+
+    def deadline_at(self) -> float | None:
+        """Return when the phase, or a peer that takes nothing, has used up its time (monotonic s)."""
+        deadline = super().deadline_at()
+        if self.outbox is None or self.limits.write_stall_s is None:
+            return deadline
+        stall = (self.loop.now if self.stalled_at is None else self.stalled_at) + self.limits.write_stall_s
+        if deadline is None or self.phase in (Phase.IDLE, Phase.FLUSHING):
+            return stall  # a peer that reads a long reply is not idle, and flushing is bounded by progress only
+        return min(stall, deadline)
+
+    def expire(self) -> None:
+        """The time of the phase is up."""
+        now, limits = self.loop.now, self.limits
+        if self.phase is Phase.LINGERING:
+            self.advance(Event.EXPIRED)
+            self.mark()
+        elif (
+            self.outbox is not None
+            and self.stalled_at is not None
+            and limits.write_stall_s is not None
+            and now >= self.stalled_at + limits.write_stall_s
+        ):
+            stalled = LimitError("write_stall_s", limits.write_stall_s, now - self.stalled_at, "the peer reads nothing")
+            self.end, self.detail = End.LIMIT, str(stalled)
+            self._cut(ConnectionLost(f"{self} was closed: {stalled}"))
+        elif self.phase in LIVE:
+            self._out_of_time(now)
+
+    def _out_of_time(self, now: float) -> None:
+        """Tell the handler by a LimitError at its await, so that it can say goodbye; then the row ends."""
+        name = RULES[self.phase].bounded_by or ""
+        error = LimitError(name, getattr(self.limits, name), now - self.since, f"in phase {self.phase}")
+        self.no_more = error
+        super().finish(End.LIMIT, str(error))
+        self.fail(error)
+
+    def _discard(self) -> None:
+        """LINGERING: read and forget, up to linger_bytes."""
+        data = self.transport.receive(self)
+        if data:
+            self.bytes_in += len(data)
+            if self.bytes_in - (self.linger_from or 0) > self.limits.linger_bytes:
+                self.advance(Event.EXPIRED)
+                self.mark()
+        elif data is not None:
+            self.advance(Event.EOF)
+            self.mark()
+
+    def _release(self) -> None:
+        if self.end is End.ABORTED or self.outbox is not None:
+            # RST instead of FIN: a reply that was cut short must not look like a whole one (SO_LINGER, socket(7)).
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.outbox, self.pending = None, 0
+        super()._release()
+
+    def _gone(self) -> None:
+        super()._gone()
+        if self.acceptor is not None:
+            self.acceptor.left(self)
+        self.transport = GONE
+        self.inbox = None
+
+    @property
+    def need(self) -> Need | None:
+        """What the partial request still waits for; None while no handler waits for input."""
+        return None if self.reader is None or self.phase not in LIVE else self._need or Need.more()
+
+    @property
+    def inbox_bytes(self) -> int:
+        """Received and not yet consumed."""
+        return 0 if self.inbox is None else len(self.inbox)
+
+    @property
+    def outbox_bytes(self) -> int:
+        """Written and not yet sent."""
+        return self.pending
+
+    def rejoin(self) -> None:
+        """Put frames that were cut ahead back into the inbox."""
+        if self.inbox is not None and self.inbox.ahead:
+            self.requests -= len(self.inbox.ahead)
+            self.inbox.rejoin()
+
+    def resume(self, reason: str) -> None:
+        """Drop one reason; with none left, go on with what is already here."""
+        super().resume(reason)
+        if not self.pause_reasons and (self.inbox or self.no_more is not None):
+            self.loop.again.append(self)
+
+    def fail(self, error: ReactorError) -> None:
+        """Tell whoever reads that there will be no frame: for floor 6 to define."""
+        raise NotImplementedError

@@ -1,0 +1,83 @@
+"""Deadlines of rows: one heap, at most one live entry a row, re-armed lazily.
+
+A heap operation costs 410-450 ns, about 5 % of an echo, so no byte may cost one. A row that makes progress only moves
+its own `deadline_at()`; its entry in the heap stays where it was. When that entry comes due, the row is asked again:
+either its time is really up, or the entry is pushed once more at the new time. A row pushes at once only when its
+deadline moves *earlier* (idle 75 s -> request 30 s); the entry that this makes stale is dropped when it surfaces, or
+when the stale ones are the majority: a row that lived 1 ms must not be remembered for 75 s (uvloop#37, twisted#9780).
+"""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+from typing import Protocol
+
+# Below this many stale entries a purge costs more than it gives back.
+PURGE_FROM = 64
+
+
+class Guarded(Protocol):
+    """What has a deadline: a row."""
+
+    guarded_at: float | None
+
+    def deadline_at(self) -> float | None:
+        """Return when the time is up (monotonic s); None: never."""
+
+
+class Deadlines:
+    """The heap of all guarded rows."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Guarded]] = []
+        self._tie = count()  # rows cannot be compared; first armed, first asked
+        self._stale = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def next_at(self) -> float | None:
+        """When the first entry surfaces (monotonic s); None: there is none."""
+        return self._heap[0][0] if self._heap else None
+
+    def guard(self, row: Guarded) -> None:
+        """Make sure that the row is asked no later than at its deadline."""
+        at = row.deadline_at()
+        if at is not None and (row.guarded_at is None or at < row.guarded_at):
+            earlier, row.guarded_at = row.guarded_at is not None, at
+            if earlier:
+                self._outdate()
+            heapq.heappush(self._heap, (at, next(self._tie), row))
+
+    def forget(self, row: Guarded) -> None:
+        """Guard the row no longer: it has ended."""
+        if row.guarded_at is not None:
+            row.guarded_at = None
+            self._outdate()
+
+    def _outdate(self) -> None:
+        """Count one more stale entry; drop them all when they are the majority."""
+        self._stale += 1
+        if self._stale > PURGE_FROM and self._stale * 2 > len(self._heap):
+            # `forget` and `guard` call this before they push, so an entry is live if its row still names its time.
+            self._heap = [entry for entry in self._heap if entry[2].guarded_at == entry[0]]
+            heapq.heapify(self._heap)
+            self._stale = 0
+
+    def due(self, now: float) -> list[Guarded]:
+        """Remove and return the rows whose time is up at `now` (monotonic s)."""
+        late: list[Guarded] = []
+        while self._heap and self._heap[0][0] <= now:
+            at, _, row = heapq.heappop(self._heap)
+            if row.guarded_at != at:
+                self._stale -= 1
+                continue  # its row has ended, or an earlier entry took its place
+            row.guarded_at = None
+            deadline = row.deadline_at()
+            if deadline is not None and deadline <= now:
+                late.append(row)
+            else:
+                self.guard(row)
+        return late

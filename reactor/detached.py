@@ -1,0 +1,75 @@
+"""Requests whose socket is not the loop's: a blocking handler, a thread or a child has it.
+
+The row is there to be seen and counted. The loop neither reads nor closes the socket: `shutdown_request` of the server
+does. A child is watched through its pidfd, an ordinary descriptor that becomes readable when the child ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from .limits import Limits
+from .phases import End, Event, Phase
+from .table import READ, Row
+
+
+class DetachedRow(Row):
+    """A request that somebody else works on.
+
+    Args:
+        loop: the loop.
+        sock: the connected, blocking socket.
+        acceptor: the listener that counts it.
+        listener: its name.
+        limits: of the listener.
+        sockaddr: the peer's address.
+        way: "inline", "thread" or "fork".
+    """
+
+    __slots__ = ("_collect", "_pidfd", "acceptor", "way")
+
+    def __init__(
+        self, loop: Any, sock: Any, acceptor: Any, listener: str, limits: Limits, sockaddr: Any, way: str
+    ) -> None:
+        self.acceptor = acceptor
+        self.way = way
+        self._pidfd = -1
+        self._collect: Callable[[], object] | None = None
+        super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
+        self.requests = 1
+        acceptor.joined(self)
+        self.advance(Event.HANDED_OVER)
+
+    def watch(self, pidfd: int, collect: Callable[[], object]) -> None:
+        """Call `collect` when the child ends, which must lead to `finish`; the row closes `pidfd`."""
+        self._pidfd, self._collect = pidfd, collect
+        self.fd = pidfd
+        self.loop.demultiplexer.set(self, READ)
+
+    def on_ready(self, ready: int) -> None:
+        """The child has ended."""
+        if self._collect is not None:
+            self._collect()
+        self.loop.demultiplexer.set(self, 0)  # a pidfd stays readable: whoever reaps the child, do not spin
+
+    def stop_requested(self) -> None:
+        """Threads and children cannot be told; the drain waits for them."""
+
+    def finish(self, end: End, detail: str = "") -> None:
+        """The thread or child is done, or is not waited for any longer."""
+        super().finish(end, detail)
+
+    def settle(self) -> None:
+        """Leave the table at the end."""
+        self.marked = False
+        if self.end is not None and self.phase is Phase.DETACHED:
+            self.advance(Event.LOST if self.end is End.ABORTED else Event.RETURNED)
+            self._gone()
+            self.acceptor.left(self)
+
+    def _release(self) -> None:
+        self.sock = None
+        if self._pidfd >= 0:
+            os.close(self._pidfd)

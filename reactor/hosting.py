@@ -1,0 +1,379 @@
+"""Servers as guests of a loop: how a socketserver, ours or another, gets its requests and its hooks called.
+
+What it is: `attach`, which puts a server's socket into the table, and `Host`, which stands between the two: it calls
+`get_request, verify_request, process_request, ... shutdown_request` in socketserver's order and keeps a row for each
+request. What it is not: a guess; the way a handler runs is named by the server or by the caller.
+
+    coroutine   the handler is an AsyncStreamRequestHandler; its request is a Stream, a row like any other
+    inline      in the loop's own thread, on the blocking socket: exactly socketserver, and it holds the loop
+    thread      in a new thread (ThreadingMixIn, or way="thread")   } the row is DETACHED until they return,
+    fork        in a new process (ForkingMixIn, or way="fork")      } and the socket never enters the selector
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeAlias
+
+from .acceptor import AcceptorRow, no_delay
+from .addresses import as_text
+from .async_handlers import AsyncStreamRequestHandler
+from .coroutine_streams import Stream
+from .detached import DetachedRow
+from .errors import BlockingHandlerError
+from .limits import Limits
+from .listening import ListeningRow
+from .mixins import ForkingMixIn, ThreadingMixIn
+from .phases import End
+from .snapshots import Kind
+
+Way: TypeAlias = Literal["coroutine", "inline", "thread", "fork"]
+WAYS = ("coroutine", "inline", "thread", "fork")
+
+
+class HostableServer(Protocol):
+    """What a server must have to be hosted: ours, the standard library's, or a third party's."""
+
+    socket: Any
+    server_address: Any
+    RequestHandlerClass: Any
+
+    def fileno(self) -> int: ...
+    def get_request(self) -> tuple[Any, Any]: ...
+    def verify_request(self, request: Any, client_address: Any) -> bool: ...
+    def process_request(self, request: Any, client_address: Any) -> None: ...
+    def finish_request(self, request: Any, client_address: Any) -> None: ...
+    def shutdown_request(self, request: Any) -> None: ...
+    def handle_error(self, request: Any, client_address: Any) -> None: ...
+    def service_actions(self) -> None: ...
+    def server_close(self) -> None: ...
+
+
+class Listener:
+    """Something that listens on a loop.
+
+    Attributes:
+        name: what logs and the table call it.
+        endpoint: where it listens, as people write it; with the port that the system chose.
+        address: the same, as the socket has it.
+        server: the hosted server, if it is one.
+        row: its row in the table.
+    """
+
+    def __init__(self, row: Any, endpoint: str, address: Any, server: Any = None) -> None:
+        self.name: str = row.listener
+        self.row, self.endpoint, self.address, self.server = row, endpoint, address, server
+
+    @property
+    def port(self) -> int:
+        """The port; 0 for Unix sockets."""
+        return int(self.address[1]) if isinstance(self.address, tuple) else 0
+
+    def pause(self) -> None:
+        """Accept nothing until `resume`; what connects meanwhile waits in the backlog."""
+        self.row.pause("user")
+
+    def resume(self) -> None:
+        """Accept again."""
+        self.row.resume("user")
+
+    def close(self) -> None:
+        """Stop listening; connections that are open go on."""
+        self.row.finish(End.FINISHED, "closed by this program")
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.name} at {self.endpoint}>"
+
+
+def endpoint_of(sock: Any) -> str:
+    """Return where a bound socket listens, as people write it."""
+    stream = sock.type == socket.SOCK_STREAM
+    if sock.family == getattr(socket, "AF_UNIX", None):
+        return ("unix://" if stream else "unix+dgram://") + as_text(sock.getsockname())
+    return ("tcp://" if stream else "udp://") + as_text(sock.getsockname())
+
+
+def way_of(server: Any, way: Way | None, name: str) -> Way:
+    """Return how the handler of `server` runs: as the caller says, the server says, or its classes say.
+
+    Raises:
+        BlockingHandlerError: nobody says it, and on a shared loop it cannot be guessed.
+        ValueError: there is no such way.
+    """
+    handler = server.RequestHandlerClass
+    way = way or getattr(server, "way", None)
+    if way is not None and way not in WAYS:
+        raise ValueError(f"way={way!r} for {name}: one of {', '.join(WAYS)}")
+    if isinstance(handler, type) and issubclass(handler, AsyncStreamRequestHandler):
+        return "coroutine"
+    if way is not None:
+        return way
+    if hasattr(server, "process_request_thread"):
+        return "thread"
+    if hasattr(server, "collect_children"):
+        return "fork"
+    if server.socket.type == socket.SOCK_DGRAM:
+        return "inline"  # one packet in, one out: there is no client to wait for
+    raise BlockingHandlerError(
+        f"{name}: {handler!r} blocks, and one silent client would stop every other row of this loop; choose: "
+        'way="thread" (or ThreadingMixIn), way="fork" (or ForkingMixIn), an AsyncStreamRequestHandler with '
+        '`async def handle`, or way="inline" if it may hold the loop'
+    )
+
+
+def attach(
+    loop: Any, server: Any, *, way: Way | None, limits: Limits, name: str, owned: bool, poll_interval_s: float = 0.5
+) -> Listener:
+    """Put a server into the table of a loop.
+
+    Args:
+        loop: the loop.
+        server: the server; its socket is bound and, for streams, listening.
+        way: how its handler runs; see `way_of`.
+        limits: for its rows.
+        name: what logs and the table call it.
+        owned: `server_close` is called when the listener ends; else its socket is only given back.
+        poll_interval_s: how often `service_actions` is called at least, if the server overrides it.
+    """
+    sock = server.socket  # it may have been replaced since the server was made
+    name = name or f"{type(server).__name__} {as_text(sock.getsockname())}"
+    host = Host(loop, server, way_of(server, way, name), limits, name, owned)
+    host.open(poll_interval_s)
+    return Listener(host.row, endpoint_of(sock), server.server_address, server)
+
+
+class Host:
+    """The loop's side of one server."""
+
+    def __init__(self, loop: Any, server: Any, way: Way, limits: Limits, name: str, owned: bool) -> None:
+        self.loop, self.server, self.way, self.limits, self.name, self.owned = loop, server, way, limits, name, owned
+        self.watches_children = hasattr(os, "pidfd_open")
+        self.row: Any = None
+        self._socket: Any = None
+        self._timeout_s: float | None = None
+        self._requests: dict[int, DetachedRow] = {}  # by the identity of the request
+        self._children: dict[int, DetachedRow] = {}  # by process id
+        self.processor: Any = _processor(server, way, self)
+        self.processor._host = self
+
+    # -- the listening socket ---------------------------------------------------------------------------------------
+
+    def open(self, poll_interval_s: float) -> None:
+        """Put the socket into the table."""
+        self._socket = self.server.socket
+        if self._socket.type == socket.SOCK_DGRAM:
+            self.row = ServedDatagrams(self, self._socket)
+        else:
+            # A client that resets between select() and accept() would block a blocking listener; see `close`.
+            self._timeout_s = self._socket.gettimeout()
+            self._socket.setblocking(False)
+            # Inline, one request a turn, so that service_actions and a shutdown come between two, as in socketserver.
+            limits = self.limits if self.way == "coroutine" else self.limits.replace(accepts_per_turn=1)
+            self.row = HostedAcceptor(self, self._socket, limits)
+        if self._polls() or _overrides_service_actions(self.server):
+            self.loop.hooks.append((self.server.service_actions, lambda: poll_interval_s if self._polls() else None))
+
+    def _polls(self) -> bool:
+        polls = getattr(self.processor, "_polls", None)
+        return bool(polls()) if polls is not None else _overrides_service_actions(self.server)
+
+    def close(self) -> None:
+        """The listener has left the table."""
+        service = self.server.service_actions
+        self.loop.hooks[:] = [hook for hook in self.loop.hooks if hook[0] != service]
+        if self._socket.type != socket.SOCK_DGRAM and self._socket.fileno() >= 0:
+            self._socket.settimeout(self._timeout_s)
+        if not self._requests and not self._children:
+            self.forget()
+        if self.owned:
+            self.owned = False
+            self.processor.server_close()
+
+    def forget(self) -> None:
+        """The server is nobody's guest any more."""
+        if getattr(self.server, "_host", None) is self:
+            self.server._host = None
+
+    def server_closes(self) -> None:
+        """The server's own `server_close` runs: its descriptor must leave the selector first."""
+        self.owned = False
+        if self.row.fd >= 0:
+            self.loop.demultiplexer.set(self.row, 0)
+            self.row.finish(End.FINISHED, "server_close")
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def welcome(self, request: Any, client_address: Any) -> None:
+        """Take a connection through the hooks of the server."""
+        if self.way == "coroutine":
+            request.setblocking(False)
+            no_delay(request)
+            stream = Stream(self.loop, request, self.row, self.name, self.limits, client_address)
+            stream.host = self
+            self._process(stream, client_address)
+            return
+        if request.gettimeout() is None:
+            request.setblocking(True)  # BSD and macOS: accepted sockets inherit O_NONBLOCK from the listener
+        row = DetachedRow(self.loop, request, self.row, self.name, self.limits, client_address, self.way)
+        self._requests[id(request)] = row
+        if not self._process(request, client_address) or not self._outlives(request):
+            self._return(id(request))
+
+    def _outlives(self, request: Any) -> bool:
+        """Does a thread or child of ours go on with the request? (If not: it is done, or the handler kept it.)"""
+        return isinstance(self.processor, (ThreadingMixIn, ForkingMixIn)) and id(request) in self._requests
+
+    def _process(self, request: Any, client_address: Any) -> bool:
+        """verify, process; on an error or a refusal shut the request down, once. True: it is being processed."""
+        try:
+            if self.server.verify_request(request, client_address):
+                self.processor.process_request(request, client_address)
+                return True
+        except Exception as error:
+            if self.loop.observer is not None:
+                self.loop.observer.on_error(self.row, error)
+            try:
+                self.server.handle_error(request, client_address)
+            finally:
+                self._shut(request)
+            return False
+        except BaseException:  # SystemExit, KeyboardInterrupt: the request ends, and then the loop is left
+            self._shut(request)
+            raise
+        self._shut(request)
+        return False
+
+    def _shut(self, request: Any) -> None:
+        if isinstance(request, Stream):
+            request.host = None  # so that its end does not call the hook a second time
+        self.server.shutdown_request(request)
+
+    def closing(self, stream: Any) -> None:
+        """A coroutine's row is about to close its socket: the hooks of the server come first."""
+        try:
+            self.server.shutdown_request(stream)
+        except Exception as error:
+            self.loop.contain(stream, error)
+
+    def contain(self, stream: Any, error: BaseException) -> None:
+        """A coroutine handler has failed: called where the exception is caught, as `handle_error` expects."""
+        if self.loop.observer is not None:
+            self.loop.observer.on_error(stream, error)
+        try:
+            self.server.handle_error(stream, stream.sockaddr)
+        except Exception as another:
+            self.loop.contain(stream, another)
+
+    # -- what threads and children report ---------------------------------------------------------------------------
+
+    def returned(self, request: Any) -> None:
+        """A thread is done with a request; legal in any thread."""
+        self.loop.call_soon(self._return, id(request))
+
+    def _return(self, key: int) -> None:
+        row = self._requests.pop(key, None)
+        if row is not None:
+            row.finish(End.FINISHED)
+
+    def forked(self, request: Any, pid: int) -> None:
+        """A child has the request now; its end is an event like any other, where the system has pidfds."""
+        row = self._requests.pop(id(request), None)
+        if row is None:
+            return
+        self._children[pid] = row
+        if self.watches_children:
+            try:
+                row.watch(os.pidfd_open(pid), self.processor.collect_children)
+            except OSError:
+                self.watches_children = False  # an old kernel, or no descriptor left: service_actions polls
+
+    def child_ended(self, pid: int) -> None:
+        """A child was reaped."""
+        row = self._children.pop(pid, None)
+        if row is not None:
+            row.finish(End.FINISHED)
+
+
+class HostedAcceptor(AcceptorRow):
+    """The listening socket of a server."""
+
+    __slots__ = ("_host", "way")
+
+    def __init__(self, host: Host, sock: Any, limits: Limits) -> None:
+        self._host = host
+        super().__init__(
+            host.loop, sock, host.name, limits, host.welcome, accept=host.server.get_request, owned=False
+        )
+        self.way = host.way
+
+    def _release(self) -> None:
+        self._host.close()
+
+
+class ServedDatagrams(ListeningRow):
+    """The datagram socket of a server: its request is (data, socket), and it stays blocking, for threads share it.
+
+    Linux verifies the checksum before it reports a blocking socket as readable (udp_poll), so receiving cannot block.
+    """
+
+    kind: Kind = "datagram"
+    __slots__ = ("_host", "way")
+
+    def __init__(self, host: Host, sock: Any) -> None:
+        self._host = host
+        super().__init__(host.loop, sock, host.name, host.limits, owned=False)
+        self.way = host.way
+
+    def on_ready(self, ready: int) -> None:
+        """Take one packet through the hooks of the server."""
+        try:
+            request, client_address = self._host.server.get_request()
+        except OSError:
+            return  # as socketserver: a pending network error, or a packet that somebody else took
+        self.requests += 1
+        self._host._process(request, client_address)
+
+    def _release(self) -> None:
+        self._host.close()
+
+
+class _Guest:
+    """A server seen through a mixin that it does not have itself: for way="thread" and way="fork"."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+    def server_close(self) -> None:
+        """Close the server."""
+        self._server.server_close()
+
+
+class _ThreadedGuest(ThreadingMixIn, _Guest):
+    pass
+
+
+class _ForkedGuest(ForkingMixIn, _Guest):
+    pass
+
+
+def _processor(server: Any, way: Way, host: Host) -> Any:
+    """Return what `process_request` is called on: the server, or the server with the mixin that `way` asks for."""
+    own: dict[str, tuple[str, Callable[[Any], Any]]] = {
+        "thread": ("process_request_thread", _ThreadedGuest),
+        "fork": ("collect_children", _ForkedGuest),
+    }
+    if way not in own or hasattr(server, own[way][0]):
+        return server
+    server._host = host
+    return own[way][1](server)
+
+
+def _overrides_service_actions(server: Any) -> bool:
+    """Is there anything to be called? BaseServer's own does nothing, the standard library's too."""
+    function = getattr(server.service_actions, "__func__", None)
+    return function is None or not function.__qualname__.startswith(("BaseServer.", "ForkingMixIn."))

@@ -1,0 +1,59 @@
+"""Every limit of a listener, with its unit in the name and its source beside it.
+
+A `Limits` is frozen and belongs to one listener (and to the rows that it accepts), so two listeners never share an
+option by accident. `None` means off. Reactor-wide caps are keywords of `Reactor`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """The limits of one listener and of the rows it accepts; sizes in bytes, times in seconds.
+
+    Raises:
+        ValueError: a value contradicts another one or is out of range.
+    """
+
+    connections: int | None = None
+    connections_per_peer: int | None = None
+    # SOMAXCONN of Linux is 4096; 1024 absorbs a burst of one second of slow turns. (socketserver keeps its own 5.)
+    backlog: int = 1024
+    # libev, libuv and nginx's multi_accept all bound it in some way: rows that wait must get their turn.
+    accepts_per_turn: int = 64
+    # A frame that fits one recv() (asyncio's stream limit is the same 64 KiB).
+    frame_bytes: int = 65536
+    inbox_bytes: int = 65536
+    # asyncio's transports: high water 64 KiB, low water a quarter of it.
+    outbox_high_bytes: int = 65536
+    outbox_low_bytes: int = 16384
+    outbox_bytes: int = 16 << 20
+    bytes_per_turn: int = 262144
+    frames_per_turn: int = 32
+    idle_s: float | None = 75  # nginx keepalive_timeout
+    request_s: float | None = 30  # absolute, never reset by a byte: slowloris (CVE-2007-6750)
+    work_s: float | None = None
+    write_stall_s: float | None = 30  # without any progress (nginx send_timeout is 60)
+    linger_s: float = 2  # Apache's lingering close: 2 s between reads
+    linger_bytes: int = 65536
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value <= 0:
+                raise ValueError(f"Limits({field.name}={value!r}): must be positive (None switches a limit off)")
+        if not self.outbox_low_bytes <= self.outbox_high_bytes <= self.outbox_bytes:
+            raise ValueError(
+                "Limits: outbox_low_bytes <= outbox_high_bytes <= outbox_bytes must hold, but they are "
+                f"{self.outbox_low_bytes}, {self.outbox_high_bytes}, {self.outbox_bytes}"
+            )
+
+    def replace(self, **changes: Any) -> Limits:
+        """Return a copy with some limits changed; an unknown name is a TypeError."""
+        return dataclasses.replace(self, **changes)
+
+
+DEFAULTS = Limits()

@@ -1,0 +1,106 @@
+"""Work that leaves the loop: threads, forked children, and how a thread waits for the loop.
+
+What it is: the only file (with `mixins`) that names threads and fork. What it is not: a pool; socketserver starts a
+thread or a child per request, and so do we.
+
+Rules: a socket meant for a thread or a child never enters the selector and is blocking · in a child, the loop's
+descriptors are closed and nothing is unregistered, for the epoll set is shared with the parent · the child closes its
+copies of other rows' sockets, so that no connection stays open because a child lives.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Thread = threading.Thread
+
+
+class Gate:
+    """Who serves, and who waits for it to end: the two flags of `serve_forever` and `shutdown`.
+
+    A stop that comes before the start is kept: the next `serving` block is told to leave at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # shutdown() may come from a signal handler inside of it
+        self._left = threading.Event()
+        self._left.set()
+        self._thread: int | None = None
+        self._pid = 0
+        self._stop: Callable[[], object] | None = None
+        self.stop_requested = False
+
+    @contextmanager
+    def serving(self, stop: Callable[[], object]) -> Iterator[None]:
+        """Mark the block as serving; `stop` ends it, and must be legal in any thread."""
+        with self._lock:
+            self._left.clear()
+            self._thread, self._pid, self._stop = threading.get_ident(), os.getpid(), stop
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._thread, self._stop = None, None
+                self.stop_requested = False
+                self._left.set()
+
+    def shut(self) -> None:
+        """Ask the block to end and wait until it has, unless nobody serves, or the caller is inside of it."""
+        with self._lock:
+            self.stop_requested = True
+            stop, inside = self._stop, self._thread == threading.get_ident() or self._pid != os.getpid()
+        if stop is None:
+            return
+        stop()
+        if not inside:
+            self._left.wait()
+
+
+def start_thread(function: Callable[..., object], args: tuple[Any, ...], *, daemon: bool) -> threading.Thread:
+    """Start a thread; the caller joins it."""
+    thread = threading.Thread(target=function, args=args)
+    thread.daemon = daemon
+    thread.start()
+    return thread
+
+
+def thread_id() -> int:
+    """Return the identity of the calling thread."""
+    return threading.get_ident()
+
+
+def ask(post: Callable[..., object], question: Callable[[], T], timeout_s: float) -> T:
+    """Run `question` in another thread, through `post`, and return its answer.
+
+    Raises:
+        TimeoutError: no answer within `timeout_s`.
+    """
+    answered = threading.Event()
+    answers: list[T] = []
+
+    def answer() -> None:
+        answers.append(question())
+        answered.set()
+
+    post(answer)
+    if not answered.wait(timeout_s):
+        raise TimeoutError(f"the loop did not answer within {timeout_s:g} s: a handler holds it, or nobody runs it")
+    return answers[0]
+
+
+def in_child(loop: Any, keep: Any) -> None:
+    """Right after fork, in the child: leave the loop to the parent.
+
+    Args:
+        loop: the parent's loop; its descriptors are closed here.
+        keep: the socket of the request that the child serves; the other rows' sockets are closed here.
+    """
+    for row in loop.table:
+        if row.kind == "stream" and row.sock is not keep and row.fd >= 0:
+            row.sock.close()
+    loop.abandon()

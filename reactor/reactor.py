@@ -1,0 +1,193 @@
+"""The reactor: the loop with everything that can live on it. This is the class that programs use.
+
+    with Reactor() as loop:
+        loop.listen("tcp://127.0.0.1:8000", handler)     # a coroutine function, or a handler class
+        loop.add(server)                                 # a socketserver
+        loop.run()                                       # Ctrl-C drains
+
+What it is: doors (`listen`, `add`, `spawn`, `run_until`, `snapshot`). What it is not: the engine; that is `Loop`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from . import servers
+from .acceptor import AcceptorRow, no_delay
+from .addresses import Endpoint
+from .coroutine_streams import Stream
+from .coroutines import Task, coroutine_of
+from .datagrams import DatagramRow
+from .hosting import HostableServer, Listener, Way, attach, endpoint_of
+from .limits import Limits
+from .loop import Loop
+from .offload import ask, thread_id
+from .phases import End
+from .snapshots import RowSnapshot
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# socketserver's backlog: drop-in servers keep it unless they say otherwise (request_queue_size).
+
+
+class Reactor(Loop):
+    """One loop for many listeners. See `Loop` for the arguments."""
+
+    _thread: int | None = None
+
+    def listen(
+        self,
+        endpoint: str | socket.socket,
+        handler: Callable[..., Any],
+        *,
+        way: Way | None = None,
+        limits: Limits | None = None,
+        name: str = "",
+    ) -> Listener:
+        """Listen at an endpoint.
+
+        Args:
+            endpoint: tcp://host:port, udp://host:port, unix://path, unix+dgram://path (port 0: a free one), or a
+                socket that is bound (and listens, if it is a stream). The reactor closes it.
+            handler: `async def f(stream)`; `def` or `async def f(datagram)` for datagrams; or a handler class of
+                socketserver's kind.
+            way: how a blocking handler class runs: "inline", "thread", "fork".
+            limits: for this listener and its rows; None: the reactor's.
+            name: for logs and the table; by default the handler's name and the endpoint.
+
+        Raises:
+            ValueError: the endpoint is not understood.
+            OSError: it cannot be had.
+            BlockingHandlerError: the handler blocks and nobody says how it may run.
+        """
+        limits = limits or self.limits
+        sock = _socket_at(endpoint, limits.backlog)
+        try:
+            return self._listen(sock, handler, way, limits, name)
+        except BaseException:  # whatever is wrong with the handler: the socket must not leak
+            sock.close()
+            raise
+
+    def _listen(
+        self, sock: socket.socket, handler: Callable[..., Any], way: Way | None, limits: Limits, name: str
+    ) -> Listener:
+        at = endpoint_of(sock)
+        name = name or f"{_name_of(handler)} {at}"
+        is_function = not isinstance(handler, type) and way is None
+        if sock.type == socket.SOCK_DGRAM and is_function:
+            row: Any = DatagramRow(self, sock, name, limits, handler, self._spawn_returned)
+        elif is_function and _is_async(handler):
+            row = AcceptorRow(self, sock, name, limits, self._welcome_to(handler, name, limits))
+            row._welcome.__self__.row = row
+        else:
+            server = _server_on(sock, handler)
+            return attach(self, server, way=way, limits=limits, name=name, owned=True)
+        return Listener(row, at, sock.getsockname())
+
+    def _welcome_to(self, handler: Callable[..., Any], name: str, limits: Limits) -> Callable[[Any, Any], None]:
+        return _Welcome(self, handler, name, limits).take
+
+    def _spawn_returned(self, result: Any) -> None:
+        """A datagram handler that is a coroutine function has returned its coroutine."""
+        Task(self, coroutine_of(lambda: result, (), {}))
+
+    def add(self, server: HostableServer, *, way: Way | None = None, limits: Limits | None = None, name: str = "") -> Listener:
+        """Host a server; it is closed with the reactor.
+
+        Args:
+            server: bound and listening; ours, the standard library's or another one with the same interface.
+            way: how its blocking handler runs; None: as the server's own `way` or its mixin says.
+            limits: for its rows; None: the server's own, or the reactor's.
+            name: for logs and the table.
+
+        Raises:
+            BlockingHandlerError: the handler blocks and nobody says how it may run.
+        """
+        limits = limits or getattr(server, "limits", None) or self.limits
+        return attach(self, server, way=way, limits=limits, name=name, owned=True)
+
+    def spawn(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Task[T]:
+        """Run a coroutine function beside the rows; it is cancelled when the reactor closes."""
+        return Task(self, coroutine_of(function, args, kwargs))
+
+    def run_until(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run until a coroutine function has returned, and return what it returned."""
+        task: Task[T] = self.spawn(function, *args, **kwargs)
+        with self._entered():
+            self._make_waker()
+            while not task.done:
+                self.turn()
+        return task.result()
+
+    def snapshot(self, *, timeout_s: float = 1.0) -> tuple[RowSnapshot, ...]:
+        """Return a frozen copy of every row; legal in any thread.
+
+        Raises:
+            TimeoutError: the loop did not answer: a handler holds it.
+        """
+        if self._thread is None or self._thread == thread_id():
+            return self.table.snapshot()
+        return ask(self.call_soon, self.table.snapshot, timeout_s)
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        with super()._entered():
+            self._thread = thread_id()
+            try:
+                yield
+            finally:
+                self._thread = None
+
+
+class _Welcome:
+    """What an acceptor does with each connection for a coroutine function."""
+
+    __slots__ = ("_handler", "_limits", "_loop", "_name", "row")
+
+    def __init__(self, loop: Reactor, handler: Callable[..., Any], name: str, limits: Limits) -> None:
+        self._loop, self._handler, self._name, self._limits = loop, handler, name, limits
+        self.row: Any = None
+
+    def take(self, sock: Any, sockaddr: Any) -> None:
+        sock.setblocking(False)
+        no_delay(sock)
+        stream = Stream(self._loop, sock, self.row, self._name, self._limits, sockaddr)
+        try:
+            coroutine = self._handler(stream)
+        except Exception as error:
+            stream.finish(End.HANDLER_FAILED, f"{type(error).__name__}: {error}")
+            self._loop.contain(stream, error)
+        else:
+            stream.start(coroutine)
+
+
+def _socket_at(endpoint: str | socket.socket, backlog: int) -> socket.socket:
+    if isinstance(endpoint, str):
+        return Endpoint.parse(endpoint).bind(backlog)
+    endpoint.setblocking(False)
+    return endpoint
+
+
+def _name_of(handler: Any) -> str:
+    return getattr(handler, "__name__", None) or type(handler).__name__
+
+
+def _is_async(handler: Any) -> bool:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))
+
+
+def _server_on(sock: socket.socket, handler: Any) -> Any:
+    """Return a plain server on a socket that is bound already, for a handler class."""
+    kind = servers.TCPServer if sock.type == socket.SOCK_STREAM else servers.UDPServer
+    server = kind(sock.getsockname(), handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = sock
+    return server

@@ -1,0 +1,273 @@
+"""The way of bytes through a connection: receive, hand frames on, send, settle.
+
+What it is: `on_ready -> Transport.receive -> Framing.next_frame -> deliver`, and the way back, `settle ->
+Transport.flush`. What it is not: a handler; `deliver` and `fail` are for floor 6 to define.
+
+Rules:
+
+1. The hot path is flat, and whatever is rare leaves it at once (`_rarely`, `_conclude`).
+2. Inside a batch nothing is closed and no interest is changed; only `settle` does that.
+3. The phase is derived at settle from three facts: has the end been decided, does somebody wait for a frame (`reader`),
+   is a request under way (`owing`, or bytes in the inbox).
+4. Close means: flush, shut our side, discard a bounded rest, close. A plain close() with unread input makes the kernel
+   answer with a reset that destroys the reply on its way (of 3,000,000 bytes sent, 128,000 arrived).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .buffers import Inbox
+from .connections import LIVE, ConnectionRow
+from .errors import EndOfStream, LimitError, ReactorError
+from .framing import RAW, Need
+from .phases import EVENT_OF_END, Event, Phase
+from .table import READ, WRITE
+
+# What leads from one live phase to another when a turn has changed what the row waits for.
+_EVENTS = {
+    (Phase.IDLE, Phase.RECEIVING): Event.BYTES,
+    (Phase.IDLE, Phase.WORKING): Event.FRAME,
+    (Phase.RECEIVING, Phase.WORKING): Event.FRAME,
+    (Phase.RECEIVING, Phase.IDLE): Event.REPLIED,
+    (Phase.WORKING, Phase.RECEIVING): Event.NEED,
+    (Phase.WORKING, Phase.IDLE): Event.REPLIED,
+}
+
+
+class StreamRow(ConnectionRow):
+    """A connection that receives, hands frames on, sends and settles. See `ConnectionRow` for the arguments."""
+
+    __slots__ = ()
+
+    # -- the way in -------------------------------------------------------------------------------------------------
+
+    def on_ready(self, ready: int) -> None:
+        """Receive once and hand on what is complete."""
+        if ready != READ or self.no_more is not None:
+            return self._rarely(ready)
+        data = self.transport.receive(self)
+        if data:
+            self.bytes_in += len(data)
+            inbox = self.inbox
+            if self.framing is RAW and self.reader is not None and (inbox is None or not inbox.size):
+                self._frame(data, len(data))
+                return None
+            if inbox is None:
+                inbox = self._new_inbox()
+            inbox.feed(data)
+            self.pump()
+        elif data is not None:
+            self.end_input(EndOfStream("peer"))
+        return None
+
+    def _new_inbox(self) -> Inbox:
+        self.inbox = inbox = Inbox(self.limits.frame_bytes)
+        if self.loop.observer is not None:
+            inbox.split_ahead = 1  # so that each frame passes `_frame`, and the observer
+        return inbox
+
+    def _rarely(self, ready: int) -> None:
+        """What is no plain arrival of bytes: room to write, a row that ends, the discarding of what lingers."""
+        if ready & WRITE:
+            self.mark()
+        if not ready & READ or self.phase is Phase.CLOSED:
+            return
+        if self.phase is Phase.LINGERING:
+            self._discard()
+        elif self.no_more is None:
+            self.on_ready(READ)
+
+    def pump(self) -> None:
+        """Hand on the complete frames, up to frames_per_turn; the rest of them in the next turn."""
+        inbox = self.inbox or self._new_inbox()
+        budget = self.limits.frames_per_turn
+        while self.reader is not None and not self.pause_reasons:
+            held, cut = inbox.size, len(inbox.ahead)
+            try:
+                frame = self._next_frame(inbox)
+            except ReactorError as error:
+                self.fail(error)
+                break
+            if type(frame) is Need:
+                self._need = frame
+                break
+            fresh = 1 + len(inbox.ahead) - cut  # lines cut ahead are spoken for in this turn
+            self.requests += fresh - 1
+            self._frame(frame, held - inbox.size)
+            budget -= fresh
+            if not inbox.size and not inbox.ahead and self.no_more is None:
+                return
+            if budget <= 0:
+                self.loop.again.append(self)  # the selector will not announce what is already here
+                return
+        self.mark()
+
+    def _next_frame(self, inbox: Inbox) -> Any:
+        """Return the next frame or a Need; raise what ends the input."""
+        if self.no_more is None:
+            return self.framing.next_frame(inbox, False)
+        if not isinstance(self.no_more, EndOfStream):
+            raise self.no_more
+        try:
+            return self.framing.next_frame(inbox, True)
+        except EndOfStream:
+            raise self.no_more from None
+
+    def _frame(self, frame: Any, wire_bytes: int) -> None:
+        self.requests += 1
+        if self.loop.observer is not None:
+            self.loop.observer.on_frame(self, wire_bytes)
+        self.deliver(frame)
+
+    def on_again(self) -> None:
+        """Go on with bytes that are already here, or with an end that a reader has not heard of."""
+        self.pump()
+
+    def end_input(self, error: ReactorError) -> None:
+        """There will be no more input; a reader hears of it now."""
+        if self.no_more is None:
+            self.no_more = error
+        self.mark()
+        if self.reader is not None:
+            self.pump()
+
+    def deliver(self, frame: Any) -> None:
+        """Hand a frame to whoever reads."""
+        raise NotImplementedError
+
+    def stop_requested(self) -> None:
+        """The reactor drains: an idle row hears of the end of its input, one with a request under way may finish it."""
+        if self.phase is Phase.IDLE and not self.inbox_bytes:
+            self.linger_from = None  # no reply is on its way that a reset could destroy
+            self.end_input(EndOfStream("drain"))
+
+    # -- the way out ------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the end of the batch; never blocks.
+
+        Args:
+            data: bytes, or any buffer (which is copied, so that its owner may change it).
+
+        Raises:
+            LimitError: the outbox would grow over `Limits.outbox_bytes`; await `drain()` between writes.
+        """
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        self.wrote = True
+        size = len(data)
+        if self.outbox is None and size <= self.limits.outbox_high_bytes:
+            if size:
+                self.outbox = [data]
+                self.pending = size
+                self.loop.dirty.append(self)
+        else:
+            self._queue(data, size)
+
+    def _queue(self, data: bytes, size: int) -> None:
+        """Append; above the high mark send at once, so that 128 large replies never pile up in one batch."""
+        if self.phase is Phase.CLOSED or not size:
+            return
+        if self.pending + size > self.limits.outbox_bytes:
+            raise LimitError(
+                "outbox_bytes", self.limits.outbox_bytes, self.pending + size,
+                f"{self} reads too slowly: await drain() between writes, or use offer()",
+            )  # fmt: skip
+        if self.outbox is None:
+            self.outbox = []
+        self.outbox.append(data)
+        self.pending += size
+        self.mark()
+        if self.pending > self.limits.outbox_high_bytes and not self.interest & WRITE:
+            self.transport.flush(self)
+            self._heed_marks()
+
+    def _heed_marks(self) -> None:
+        """Above the high mark the row is not read until it is below the low one; note since when the peer stalls."""
+        if self.outbox is None:
+            self.stalled_at = None
+        elif self.stalled_at is None or self.bytes_out != self.progress:
+            self.stalled_at, self.progress = self.loop.now, self.bytes_out
+        if self.pending > self.limits.outbox_high_bytes:
+            if "outbox" not in (self.pause_reasons or ()):
+                self.pause("outbox")
+        elif self.pause_reasons and self.pending <= self.limits.outbox_low_bytes:
+            self.resume("outbox")
+
+    def write_eof(self) -> None:
+        """Shut our side once what was written is sent; the peer may still send."""
+        self.half_close = True
+        self.mark()
+
+    def pause(self, reason: str) -> None:
+        """Stop reading, for one more reason; frames that were cut ahead wait with the rest."""
+        super().pause(reason)
+        self.rejoin()
+
+    # -- settle -----------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """End of the batch: flush; and if what the row waits for has changed, phase, interest and deadline too."""
+        if self.outbox is not None:
+            self.transport.flush(self)
+        if self.outbox is None and not self.marked and self.phase is Phase.IDLE and self.interest == READ:
+            return
+        self.marked = False
+        self._conclude()
+
+    def _conclude(self) -> None:
+        """Derive the phase; end what has ended; else watch and guard the row as its phase asks."""
+        if self.phase in LIVE:
+            self._heed_marks()
+            if self.end is not None:
+                self.advance(EVENT_OF_END[self.end])
+            else:
+                self._derive()
+        if self.phase is Phase.FLUSHING:
+            self._heed_marks()
+            if self.outbox is None:
+                self._shut()
+        if self.phase is Phase.CLOSED:
+            if self.fd >= 0:
+                self._gone()
+            return
+        if self.half_close and self.outbox is None and self.end is None:
+            self.half_close = False
+            self.transport.shut(self)
+        self.loop.demultiplexer.set(self, self._wanted())
+        self.loop.deadlines.guard(self)
+
+    def _derive(self) -> None:
+        """Advance to the live phase that the facts ask for, if it is another one."""
+        if self.reader is None:
+            after = Phase.WORKING
+        elif self.owing or self.inbox:
+            after = Phase.RECEIVING
+        else:
+            after = Phase.IDLE
+        if after is not self.phase:
+            self.advance(_EVENTS[self.phase, after])
+        if after is Phase.IDLE and self.loop.draining and self.no_more is None:
+            self.no_more = EndOfStream("drain")  # its request is answered: the last one
+            self.loop.again.append(self)
+
+    def _shut(self) -> None:
+        """All is sent: tell the peer, and linger unless its own end was seen."""
+        if self.linger_from is None or (isinstance(self.no_more, EndOfStream) and self.no_more.cause == "peer"):
+            self.advance(Event.DONE)
+            return
+        self.transport.shut(self)
+        if self.phase is Phase.FLUSHING:
+            self.advance(Event.FLUSHED)
+            self.linger_from = self.bytes_in
+
+    def _wanted(self) -> int:
+        """Return the interest that the phase and the marks ask for."""
+        wanted = WRITE if self.outbox is not None else 0
+        if self.phase is Phase.LINGERING:
+            return wanted | READ
+        full = self.reader is None and self.inbox is not None and len(self.inbox) >= self.limits.inbox_bytes
+        if self.phase in LIVE and self.no_more is None and not self.pause_reasons and not full:
+            wanted |= READ
+        return wanted

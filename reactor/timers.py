@@ -1,0 +1,78 @@
+"""Calls at a later time: a heap of timers, in which cancelled ones do not pile up.
+
+Due timers run in the order of their times, at most those that were due when the stage began: a timer that re-arms at 0
+must not starve the rows. A million armed and cancelled timers would hold their memory until their time came (uvloop#37,
+twisted#9780), so the heap is purged when more than half of it is cancelled.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+# Below this many cancelled timers a purge costs more than it gives back.
+PURGE_FROM = 64
+
+
+class Timer:
+    """A call that is due at `at` (monotonic s)."""
+
+    __slots__ = ("_timers", "args", "at", "function")
+
+    def __init__(self, timers: Timers, at: float, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self._timers = timers
+        self.at = at
+        self.function: Callable[..., object] | None = function
+        self.args = args
+
+    def cancel(self) -> None:
+        """Do not call; legal any number of times, also after the call."""
+        if self.function is not None:
+            self.function, self.args = None, ()
+            self._timers.cancelled()
+
+
+class Timers:
+    """The heap."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._tie = count()
+        self._cancelled = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def next_at(self) -> float | None:
+        """When the first timer is due (monotonic s); None: there is none."""
+        while self._heap and self._heap[0][2].function is None:
+            heapq.heappop(self._heap)
+            self._cancelled -= 1
+        return self._heap[0][0] if self._heap else None
+
+    def add(self, at: float, function: Callable[..., object], args: tuple[Any, ...]) -> Timer:
+        """Arm a timer."""
+        timer = Timer(self, at, function, args)
+        heapq.heappush(self._heap, (at, next(self._tie), timer))
+        return timer
+
+    def cancelled(self) -> None:
+        """Count one more cancelled timer; drop them all when they are the majority."""
+        self._cancelled += 1
+        if self._cancelled > PURGE_FROM and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].function is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+    def due(self, now: float) -> list[tuple[Callable[..., object], tuple[Any, ...]]]:
+        """Remove the timers due at `now` and return their calls, the earliest first."""
+        calls: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        while (at := self.next_at) is not None and at <= now:
+            timer = heapq.heappop(self._heap)[2]
+            if timer.function is not None:
+                calls.append((timer.function, timer.args))
+                timer.function, timer.args = None, ()
+        return calls

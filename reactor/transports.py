@@ -1,0 +1,108 @@
+"""How bytes get in and out of a stream's socket: the system calls, and what each errno means.
+
+What it is: `receive` and `flush` on a non-blocking socket, and one table errno -> action for both. What it is not: a
+decision about phases; a transport reports bytes, end of stream, "not now" or a loss, and the row acts. A transport with
+its own state (TLS) is one object a row; the plain one has none and is shared by all.
+
+Rules: one `recv` an event (the selector is level-triggered and tells again) · data is dropped from the outbox only by
+the count that `send` returned · a flush stops at `bytes_per_turn`, so that one fast reader cannot hold the turn.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any, Protocol
+
+from .buffers import Chunk, consume, gather
+from .limits import Limits
+
+# One recv() takes at most this much: what fits the default socket buffer and glibc's mmap threshold.
+RECEIVE_BYTES = 65536
+
+# "Not now" (send(2), recv(2)); ENOBUFS: the interface's queue is full, which passes like a full socket buffer.
+NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS})
+# Everything else a connected socket reports (ECONNRESET, EPIPE, ETIMEDOUT, ENOTCONN, EHOSTUNREACH, ENETDOWN ...) says
+# that the connection is gone: a normal end, whoever caused it.
+
+
+class StreamLike(Protocol):
+    """What a transport asks of its row."""
+
+    sock: Any
+    limits: Limits
+    outbox: list[Chunk] | None
+    pending: int
+    bytes_out: int
+
+    def lose(self, error: OSError) -> None:
+        """Take note that the connection is gone."""
+
+
+class PlainTransport:
+    """Bytes as they are."""
+
+    __slots__ = ()
+
+    def receive(self, row: StreamLike, n: int = RECEIVE_BYTES) -> bytes | None:
+        """Return what has arrived, b"" at the end of the stream, None if there is nothing now or the row was lost."""
+        try:
+            data: bytes = row.sock.recv(n)
+        except OSError as error:
+            if error.errno not in NOT_NOW:
+                row.lose(error)
+            return None
+        return data
+
+    def flush(self, row: StreamLike) -> None:
+        """Send what the socket takes; empty means `row.outbox is None`."""
+        outbox = row.outbox
+        budget = row.limits.bytes_per_turn
+        while outbox and budget > 0:
+            chunk = gather(outbox) if len(outbox) > 1 else outbox[0]
+            try:
+                sent = row.sock.send(chunk)
+            except OSError as error:
+                if error.errno not in NOT_NOW:
+                    row.lose(error)
+                return
+            row.bytes_out += sent
+            if sent == row.pending:
+                break
+            row.pending -= sent
+            budget -= sent
+            if sent == len(chunk):
+                del outbox[0]
+            else:
+                consume(outbox, sent)
+        else:
+            return
+        row.outbox = None
+        row.pending = 0
+
+    def shut(self, row: StreamLike) -> None:
+        """Tell the peer that nothing follows (shutdown(2) before close(2): a child may hold a copy of the socket)."""
+        try:
+            row.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            row.lose(error)
+
+
+class GoneTransport(PlainTransport):
+    """What a row has once its connection is gone: nothing comes and nothing goes, and a late write costs nothing."""
+
+    __slots__ = ()
+
+    def receive(self, row: StreamLike, n: int = RECEIVE_BYTES) -> bytes | None:
+        """Return None: nothing will come."""
+        return None
+
+    def flush(self, row: StreamLike) -> None:
+        """Send nothing."""
+
+    def shut(self, row: StreamLike) -> None:
+        """Nobody is there to be told."""
+
+
+PLAIN = PlainTransport()
+GONE = GoneTransport()
