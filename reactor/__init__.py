@@ -1,4 +1,4 @@
-"""socketreactor: the whole of Python's `socketserver` on one selector loop, with every half-finished request in a table.
+"""socketreactor: the whole of Python's `socketserver` on one selector loop, half-finished requests in a table.
 
     from reactor import Reactor, Stream
 
@@ -32,8 +32,8 @@ from .errors import (
     ReactorError,
 )
 from .framing import Fixed, Framing, LengthPrefixed, Lines, Need, Netstring, Raw, Until
-from .hosting import HostableServer, Listener
 from .limits import Limits
+from .listeners import HostableServer, Listener
 from .observers import Observer, Turn
 from .phases import End, Event, Phase
 from .reactor import Reactor

@@ -19,8 +19,8 @@ Chunk: TypeAlias = bytes | memoryview
 
 # How many frames one split cuts off ahead. Equal to Limits.frames_per_turn: what is split is handled this turn.
 SPLIT_AHEAD = 32
-# Join chunks up to this size into one send(): a loopback or 10 Gbit send accepts about that much at once.
-JOIN_BYTES = 262144
+# Join chunks up to this size into one send(): copying it costs what one system call costs.
+JOIN_BYTES = 65536
 # A first chunk of at least this size goes alone: joining what is left of it again at each send would be O(n^2).
 ALONE_BYTES = 16384
 

@@ -67,6 +67,8 @@ class ConnectionRow(Row):
         self.linger_from: int | None = 0  # bytes_in when the lingering began; None: no need to linger
         self._need: Need | None = None
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
+        if loop.observer is not None:
+            self.new_inbox()  # so that no frame takes the short way past the observer
         if acceptor is not None:
             acceptor.joined(self)
         self.mark()
@@ -182,6 +184,13 @@ class ConnectionRow(Row):
     def outbox_bytes(self) -> int:
         """Written and not yet sent."""
         return self.pending
+
+    def new_inbox(self) -> Inbox:
+        """Make the inbox: most connections that are idle need none."""
+        self.inbox = inbox = Inbox(self.limits.frame_bytes)
+        if self.loop.observer is not None:
+            inbox.split_ahead = 1
+        return inbox
 
     def rejoin(self) -> None:
         """Put frames that were cut ahead back into the inbox."""

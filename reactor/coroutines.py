@@ -67,7 +67,7 @@ class Runner:
             parked.unpark(self)
         self._run(self.coroutine.throw, error)
 
-    def _run(self, go: Callable[[Any], Any], value: Any) -> None:
+    def _run(self: Any, go: Callable[[Any], Any], value: Any) -> None:
         try:
             want = go(value)
         except BaseException as error:  # StopIteration, what a handler raises, and KeyboardInterrupt: see _ended

@@ -79,7 +79,8 @@ class ForkingMixIn:
             return
         while len(self.active_children) >= self.max_children:
             # Any of ours will do, so ask each in turn, and wait for one only if all still run.
-            if not any([self._reap(pid, os.WNOHANG) for pid in tuple(self.active_children)]):
+            reaped = [self._reap(pid, os.WNOHANG) for pid in tuple(self.active_children)]
+            if not any(reaped):
                 self._reap(_next_to_end(self.active_children), 0)
         for pid in tuple(self.active_children):
             self._reap(pid, 0 if blocking else os.WNOHANG)

@@ -23,8 +23,9 @@ from .addresses import Endpoint
 from .coroutine_streams import Stream
 from .coroutines import Task, coroutine_of
 from .datagrams import DatagramRow
-from .hosting import HostableServer, Listener, Way, attach, endpoint_of
+from .hosting import attach
 from .limits import Limits
+from .listeners import HostableServer, Listener, Way, endpoint_of
 from .loop import Loop
 from .offload import ask, thread_id
 from .phases import End
@@ -97,7 +98,9 @@ class Reactor(Loop):
         """A datagram handler that is a coroutine function has returned its coroutine."""
         Task(self, coroutine_of(lambda: result, (), {}))
 
-    def add(self, server: HostableServer, *, way: Way | None = None, limits: Limits | None = None, name: str = "") -> Listener:
+    def add(
+        self, server: HostableServer, *, way: Way | None = None, limits: Limits | None = None, name: str = ""
+    ) -> Listener:
         """Host a server; it is closed with the reactor.
 
         Args:
@@ -181,7 +184,7 @@ def _name_of(handler: Any) -> str:
 def _is_async(handler: Any) -> bool:
     while isinstance(handler, functools.partial):
         handler = handler.func
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 def _server_on(sock: socket.socket, handler: Any) -> Any:

@@ -33,6 +33,7 @@ def stop_on_signals(stop: Callable[[int], object], wakeup_fd: int) -> Iterator[N
         return
     old: dict[int, _Handler] = {}
     try:
+        number: int
         for number in (signal.SIGINT, signal.SIGTERM):
             old[number] = signal.signal(number, lambda got, _frame: stop(got))
         yield

@@ -10,10 +10,11 @@ import os as _os
 import socket as _socket
 import sys as _sys
 
+from .base_server import BaseServer
 from .mixins import ForkingMixIn as _ForkingMixIn
 from .mixins import ThreadingMixIn
 from .request_handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
-from .servers import BaseServer, TCPServer, UDPServer
+from .servers import TCPServer, UDPServer
 
 __all__ = [
     "BaseRequestHandler",

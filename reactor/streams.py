@@ -24,6 +24,7 @@ from .framing import RAW, Need
 from .phases import EVENT_OF_END, Event, Phase
 from .table import READ, WRITE
 
+_IDLE = Phase.IDLE  # looking a member up on its enum costs 40 ns on CPython 3.11, twice an event
 # What leads from one live phase to another when a turn has changed what the row waits for.
 _EVENTS = {
     (Phase.IDLE, Phase.RECEIVING): Event.BYTES,
@@ -50,22 +51,17 @@ class StreamRow(ConnectionRow):
         if data:
             self.bytes_in += len(data)
             inbox = self.inbox
-            if self.framing is RAW and self.reader is not None and (inbox is None or not inbox.size):
-                self._frame(data, len(data))
-                return None
             if inbox is None:
-                inbox = self._new_inbox()
+                if self.framing is RAW and self.reader is not None:
+                    self.requests += 1
+                    self.deliver(data)
+                    return None
+                inbox = self.new_inbox()
             inbox.feed(data)
             self.pump()
         elif data is not None:
             self.end_input(EndOfStream("peer"))
         return None
-
-    def _new_inbox(self) -> Inbox:
-        self.inbox = inbox = Inbox(self.limits.frame_bytes)
-        if self.loop.observer is not None:
-            inbox.split_ahead = 1  # so that each frame passes `_frame`, and the observer
-        return inbox
 
     def _rarely(self, ready: int) -> None:
         """What is no plain arrival of bytes: room to write, a row that ends, the discarding of what lingers."""
@@ -80,7 +76,9 @@ class StreamRow(ConnectionRow):
 
     def pump(self) -> None:
         """Hand on the complete frames, up to frames_per_turn; the rest of them in the next turn."""
-        inbox = self.inbox or self._new_inbox()
+        inbox = self.inbox
+        if inbox is None:
+            inbox = self.new_inbox()
         budget = self.limits.frames_per_turn
         while self.reader is not None and not self.pause_reasons:
             held, cut = inbox.size, len(inbox.ahead)
@@ -156,17 +154,20 @@ class StreamRow(ConnectionRow):
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         self.wrote = True
-        size = len(data)
-        if self.outbox is None and size <= self.limits.outbox_high_bytes:
-            if size:
-                self.outbox = [data]
-                self.pending = size
-                self.loop.dirty.append(self)
+        pending = self.pending + len(data)
+        if pending > self.limits.outbox_high_bytes or not data:
+            self._queue(data)
+        elif self.outbox is None:
+            self.outbox = [data]
+            self.pending = pending
+            self.loop.dirty.append(self)
         else:
-            self._queue(data, size)
+            self.outbox.append(data)
+            self.pending = pending
 
-    def _queue(self, data: bytes, size: int) -> None:
-        """Append; above the high mark send at once, so that 128 large replies never pile up in one batch."""
+    def _queue(self, data: bytes) -> None:
+        """Above the high mark: send at once, so that 128 large replies never pile up in one batch."""
+        size = len(data)
         if self.phase is Phase.CLOSED or not size:
             return
         if self.pending + size > self.limits.outbox_bytes:
@@ -211,7 +212,7 @@ class StreamRow(ConnectionRow):
         """End of the batch: flush; and if what the row waits for has changed, phase, interest and deadline too."""
         if self.outbox is not None:
             self.transport.flush(self)
-        if self.outbox is None and not self.marked and self.phase is Phase.IDLE and self.interest == READ:
+        if self.outbox is None and not self.marked and self.phase is _IDLE and self.interest == READ:
             return
         self.marked = False
         self._conclude()

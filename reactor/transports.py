@@ -14,7 +14,7 @@ import errno
 import socket
 from typing import Any, Protocol
 
-from .buffers import Chunk, consume, gather
+from .buffers import JOIN_BYTES, Chunk, consume, gather
 from .limits import Limits
 
 # One recv() takes at most this much: what fits the default socket buffer and glibc's mmap threshold.
@@ -57,28 +57,47 @@ class PlainTransport:
     def flush(self, row: StreamLike) -> None:
         """Send what the socket takes; empty means `row.outbox is None`."""
         outbox = row.outbox
+        assert outbox is not None
+        if len(outbox) > 1:
+            if row.pending > JOIN_BYTES:
+                self._flush_much(row, outbox)
+                return
+            outbox[:] = [b"".join(outbox)]
+        try:
+            sent = row.sock.send(outbox[0])
+        except OSError as error:
+            self._failed(row, error)
+            return
+        row.bytes_out += sent
+        if sent == row.pending:
+            row.outbox = None
+            row.pending = 0
+        else:
+            row.pending -= sent
+            consume(outbox, sent)
+
+    def _flush_much(self, row: StreamLike, outbox: list[Chunk]) -> None:
+        """More than one send's worth: go on until the socket is full or the turn's budget is spent."""
         budget = row.limits.bytes_per_turn
         while outbox and budget > 0:
-            chunk = gather(outbox) if len(outbox) > 1 else outbox[0]
+            chunk = gather(outbox)
             try:
                 sent = row.sock.send(chunk)
             except OSError as error:
-                if error.errno not in NOT_NOW:
-                    row.lose(error)
+                self._failed(row, error)
                 return
             row.bytes_out += sent
-            if sent == row.pending:
-                break
             row.pending -= sent
             budget -= sent
-            if sent == len(chunk):
-                del outbox[0]
-            else:
-                consume(outbox, sent)
-        else:
-            return
-        row.outbox = None
-        row.pending = 0
+            consume(outbox, sent)
+            if sent < len(chunk):
+                return
+        if not outbox:
+            row.outbox = None
+
+    def _failed(self, row: StreamLike, error: OSError) -> None:
+        if error.errno not in NOT_NOW:
+            row.lose(error)
 
     def shut(self, row: StreamLike) -> None:
         """Tell the peer that nothing follows (shutdown(2) before close(2): a child may hold a copy of the socket)."""

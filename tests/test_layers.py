@@ -12,14 +12,15 @@ import pytest
 # Under `if TYPE_CHECKING:` it may also import from the right of its own floor, but never from above.
 FLOORS = [
     "errors limits phases clock",
-    "buffers framing deadlines",
-    "addresses snapshots observers table transports tls",
+    "buffers framing deadlines timers",
+    "addresses snapshots observers table transports",
     "demultiplexer",
-    "acceptor streams datagrams waker",
-    "loop timers signals drain",
-    "coroutines offload greenlets",
-    "hosting",
-    "request_handlers servers mixins socketserver",
+    "listening acceptor connections streams datagrams detached waker",
+    "signals drain stages loop",
+    "coroutines handled coroutine_streams async_handlers offload mixins",
+    "listeners hosting",
+    "request_handlers base_server servers socketserver",
+    "reactor",
     "__init__",
 ]
 # Sub-packages above all floors: they may import any file of reactor/, and no file of a floor may import them.

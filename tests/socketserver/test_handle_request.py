@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from typing import Any
@@ -21,6 +22,7 @@ from tests.socketserver.harness import (
     exchange,
     in_thread,
     join,
+    ours_only,
     read_all,
     socketserver,
     wait_for,
@@ -187,17 +189,27 @@ def test_other_errors_of_get_request_are_raised(error: type[BaseException]) -> N
         client.close()
 
 
-def test_errors_of_verify_request_are_raised() -> None:
+@ours_only
+def test_error_of_verify_request_is_an_error_of_the_request() -> None:
+    """The standard library raises it, and forgets the connection: nobody closes it."""
+    calls = []
+
     class Failing(socketserver.TCPServer):  # type: ignore[misc]
         def verify_request(self, request: Any, client_address: Any) -> bool:
-            request.close()
             raise ValueError("verify_request")
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            calls.append(str(sys.exc_info()[1]))
+
+        def shutdown_request(self, request: Any) -> None:
+            calls.append("shutdown_request")
+            super().shutdown_request(request)
 
     with Failing(LOOPBACK, Unexpected) as server:
         client = ask(server.server_address)
-        with pytest.raises(ValueError, match="verify_request"):
-            server.handle_request()
-        client.close()
+        server.handle_request()
+        assert calls == ["verify_request", "shutdown_request"]
+        assert read_all(client) == b""
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])

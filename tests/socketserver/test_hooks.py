@@ -237,6 +237,15 @@ class TestErrors:
         assert lines[2] == "Traceback (most recent call last):"
         assert lines[-2].endswith("Failure: the message")
 
+    def test_handle_error_has_nothing_to_print_to(self, server_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As under pythonw on Windows, or a service that closed its streams."""
+        monkeypatch.setattr(sys, "stderr", None)
+        monkeypatch.setattr(sys, "stdout", None)
+        with leaving(socketserver.TCPServer)(LOOPBACK, failing_handler) as server:
+            client = ask(server.server_address)
+            server_loop(server)
+            assert read_all(client) == b""
+
     def test_next_request_is_served_after_an_error(self, server_loop: Any) -> None:
         def handler(request: socket.socket, *_: object) -> None:
             if request.recv(100) == b"bad":
@@ -682,6 +691,34 @@ class TestServeForever:
         assert exchange(server.server_address, b"hello\n") == b"hello\n"
         assert server.failures == 0
         assert serving.error is None
+
+    def test_other_errors_of_get_request_do(self) -> None:
+        class Failing(socketserver.TCPServer):  # type: ignore[misc]
+            def get_request(self) -> Any:
+                raise Failure("get_request")
+
+        with Failing(LOOPBACK, None) as server:
+            client = ask(server.server_address)
+            with pytest.raises(Failure, match="get_request"):
+                server.serve_forever()
+            client.close()
+
+    @pytest.mark.parametrize("timeout", [None, 5, 0])
+    def test_listener_is_afterwards_as_it_was(self, timeout: float | None) -> None:
+        """Also while it serves, what it accepts is blocking."""
+        seen = []
+
+        def handler(request: socket.socket, *_: object) -> None:
+            seen.append((request.gettimeout(), os.get_blocking(request.fileno())))
+
+        with leaving(socketserver.TCPServer)(LOOPBACK, handler) as server:
+            server.socket.settimeout(timeout)
+            client = ask(server.server_address)
+            serve_here(server)
+            assert read_all(client) == b""
+            assert server.socket.gettimeout() == timeout
+            assert os.get_blocking(server.fileno()) is (timeout is None)
+        assert seen == [(None, True)]
 
     def test_client_that_is_gone_before_it_is_served(self, serve: Any) -> None:
         entered, leave = threading.Event(), threading.Event()

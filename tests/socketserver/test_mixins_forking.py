@@ -28,6 +28,7 @@ from tests.socketserver.harness import (
     join,
     leaving,
     needs_fork,
+    ours_only,
     read_all,
     serve_here,
     serve_one,
@@ -339,6 +340,18 @@ class TestReaping:
             clients = [ask(server.server_address, b"hello\n") for _ in range(3)]
             serve_here(server)
             assert [read_all(client) for client in clients] == [b"hello\n"] * 3
+
+    @ours_only
+    def test_children_it_did_not_start_are_left_alone_at_the_limit_too(self, stranger: int) -> None:
+        # The standard library waits for any child there, and takes the status of this one.
+        with ForkingTCPServer(LOOPBACK, wait_for_line) as server:
+            server.max_children = 1
+            client = begin(server)
+            waiting = in_thread(server.service_actions)
+            assert is_still_waiting(waiting)
+            assert not is_reaped(stranger)
+            dismiss(client)
+            join(waiting)
 
     def test_child_that_somebody_else_reaped_is_forgotten(self) -> None:
         with ForkingTCPServer(LOOPBACK, wait_for_line) as server:

@@ -1,0 +1,183 @@
+"""A connection and the coroutine that handles it, as one object.
+
+What it is: the seam between `StreamRow`, which has frames and ends, and `Runner`, which has a coroutine. What it is
+not: the methods that a handler calls; those are `Stream`'s.
+
+Rules: a row has one reader at a time, nearly always its own handler · a handler that waits for input after having
+written has answered its request · when the row is gone, whoever waits on it hears of it · how the handler ends decides
+how the row ends, in `_ended`, the one place where its exceptions arrive.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from .coroutines import Runner, Suspension, Task
+from .errors import Cancelled, ConnectionLost, EndOfStream, FramingError, LimitError, ReactorError
+from .limits import Limits
+from .phases import End, Phase
+from .streams import StreamRow
+
+log = logging.getLogger("reactor")
+_IDLE = Phase.IDLE  # as in `streams`
+
+
+class HandledRow(StreamRow, Runner, Suspension):
+    """One connection, and the coroutine that handles it. See `ConnectionRow` for the arguments."""
+
+    way = "coroutine"
+    waiting_at = Runner.waiting_at
+    __slots__ = ("coroutine", "drainers", "host", "parked", "tasks")
+
+    def __init__(
+        self, loop: Any, sock: Any, acceptor: Any, listener: str, limits: Limits, sockaddr: Any = None
+    ) -> None:
+        self.coroutine: Coroutine[Any, Any, Any] | None = None
+        self.parked: Any = None
+        self.tasks: set[Task[Any]] | None = None
+        self.host: Any = None  # who is told of errors and of the end, for hosted servers
+        self.drainers: list[Any] | None = None
+        super().__init__(loop, sock, acceptor, listener, limits, sockaddr)
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run the handler of this row.
+
+        Raises:
+            RuntimeError: it has one already.
+        """
+        if self.coroutine is not None:
+            coroutine.close()
+            raise RuntimeError(f"{self} has a handler already")
+        self.coroutine = coroutine
+        self.proceed()
+
+    def deliver(self, frame: Any) -> None:
+        """Hand a frame to whoever reads: nearly always the handler of this very row."""
+        if self.reader is not self:
+            reader, self.reader = self.reader, None
+            reader.proceed(frame)
+            return
+        try:
+            want = self.coroutine.send(frame)
+        except BaseException as error:  # as in Runner._run, which this repeats without the calls
+            self.reader = self.coroutine = None
+            self._ended(error)
+            return
+        if want is self:  # it waits for the next frame, and still is the reader
+            if self.wrote:  # the request was answered
+                self.wrote = self.owing = False
+                self.since = self.loop.now
+                if self.phase is _IDLE:
+                    return
+            else:
+                self.owing = True
+            self.mark()
+        else:
+            self.reader = None
+            self._park(want)
+
+    def _park(self, want: Any) -> None:
+        """The rarer waits: the first one, and all that is no read of the own row."""
+        self.mark()
+        if want is not self:
+            super()._park(want)
+            return
+        if self.reader is not None:
+            self.throw(RuntimeError(f"{self} is already being read by {self.reader}: one reader at a time"))
+            return
+        self.reader = self
+        self.owing = self.owing or (self.bytes_in > 0 and not self.wrote)
+        if self.wrote:
+            self.wrote = self.owing = False
+            self.since = self.loop.now
+        if self.no_more is not None or self.inbox:
+            self.loop.again.append(self)
+
+    def park(self, runner: Any) -> None:
+        """Another runner (a task, the handler of another row) wants a frame of this row."""
+        if self.reader is not None:
+            runner.throw(RuntimeError(f"{self} is already being read by {self.reader}: one reader at a time"))
+            return
+        self.reader = runner
+        self.mark()
+        if self.no_more is not None or self.inbox:
+            self.loop.again.append(self)
+
+    def unpark(self, runner: Any) -> None:
+        """The other runner wants it no longer."""
+        if self.reader is runner:
+            self.reader = None
+            self.mark()
+
+    def throw(self, error: BaseException) -> None:
+        """Raise `error` at the await of the handler."""
+        if self.reader is self:
+            self.reader = None
+        self.mark()
+        super().throw(error)
+
+    def fail(self, error: ReactorError) -> None:
+        """Tell whoever reads that there will be no frame."""
+        reader, self.reader = self.reader, None
+        if reader is not None:
+            reader.throw(error)
+        elif isinstance(error, LimitError) and self.coroutine is not None:
+            self.throw(error)  # the time of WORKING is up: wherever the handler waits
+
+    def on_again(self) -> None:
+        """Go on with what is here; a handler whose row is gone must not wait for ever."""
+        if self.phase is not Phase.CLOSED:
+            self.pump()
+            return
+        error = self.no_more or ConnectionLost(f"{self} has ended")
+        reader = self.reader
+        if reader is not None:
+            self.fail(error)
+        for drainer in self.drainers or ():
+            if drainer is not self:
+                self.loop.call_soon(drainer.throw, error)
+        if self.coroutine is not None and reader is not self:
+            self.throw(error if isinstance(error, ConnectionLost) else Cancelled(str(error)))
+
+    def _ended(self, error: BaseException) -> None:
+        """The handler has returned or raised: the row ends, with an end code and at most one line in the log."""
+        if isinstance(error, (StopIteration, EndOfStream, ConnectionLost)):
+            self.finish(End.FINISHED, "" if isinstance(error, StopIteration) else str(error))
+        elif isinstance(error, (FramingError, LimitError)):
+            self._refuse(error)
+        elif isinstance(error, Exception):
+            self.finish(End.HANDLER_FAILED, f"{type(error).__name__}: {error}")
+            (self.host or self.loop).contain(self, error)
+        else:
+            self.finish(End.ABORTED, f"{type(error).__name__}: {error}")
+            if not isinstance(error, (Cancelled, GeneratorExit)):
+                raise error
+
+    def _refuse(self, error: FramingError | LimitError) -> None:
+        """Say what the protocol says before it hangs up (400, 408, -ERR ...)."""
+        log.info("%s ends: %s", self, error)
+        refusal = self.framing.refusal(error)
+        if refusal and self.phase is not Phase.CLOSED:
+            self.write(refusal)
+        self.finish(End.BAD_FRAME if isinstance(error, FramingError) else End.LIMIT, str(error))
+
+    def _gone(self) -> None:
+        super()._gone()
+        for task in tuple(self.tasks or ()):
+            task.cancel()
+        if self.coroutine is not None:
+            self.loop.again.append(self)
+
+    def _release(self) -> None:
+        if self.host is not None:
+            self.host.closing(self)
+        super()._release()
+
+    def _heed_marks(self) -> None:
+        super()._heed_marks()
+        if self.drainers and self.pending <= self.limits.outbox_low_bytes:
+            drainers, self.drainers = self.drainers, None
+            for drainer in drainers:
+                self.loop.call_soon(drainer.proceed)

@@ -1,0 +1,264 @@
+"""The turn: wait, dispatch, posted calls, deadlines, settle.
+
+What it is: the engine that everything else stands on, one stage a function. What it is not: a program that runs; `Loop`
+turns it, and `Reactor` adds listeners, servers and tasks.
+
+Rules:
+
+1. Inside a batch nothing is closed and no interest is changed; only the settle stage does that. So a stale event can
+   never reach another connection.
+2. The clock is read once a turn; what needs no precision uses `now`.
+3. Exceptions of handlers, hooks, posted calls and timers are caught in `contain` and cost their own row only; with
+   `strict` they leave the loop, as `KeyboardInterrupt` and `SystemExit` always do. No stage loses its rest to that.
+4. Only the loop's thread touches rows. Other threads, and signal handlers, use `call_soon`.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
+
+from .clock import Clock, MonotonicClock
+from .deadlines import Deadlines
+from .demultiplexer import Batch, Demultiplexer
+from .drain import Drain
+from .limits import DEFAULTS, Limits
+from .observers import Observer, Observers, Turn
+from .phases import End
+from .table import Row, Table
+from .timers import Timer, Timers
+from .waker import WakerRow
+
+P = ParamSpec("P")
+log = logging.getLogger("reactor")
+
+MAX_CONNECTIONS = 10_000
+# A wait that ends this soon is worth a second reading of the clock: `now` is as old as the turn is long.
+NEAR_S = 1.0
+
+
+class Stages:
+    """A selector, a table, and the turn.
+
+    Args:
+        limits: of every listener that brings none of its own.
+        max_connections: rows of kind stream, over all listeners.
+        selector: any selector of the standard module, closed with the loop; None: the platform's best.
+        clock: None: the system's monotonic one.
+        observers: who is told what happens.
+        strict: errors of handlers leave `run` and `step` instead of being logged: for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits = DEFAULTS,
+        max_connections: int = MAX_CONNECTIONS,
+        selector: selectors.BaseSelector | None = None,
+        clock: Clock | None = None,
+        observers: Sequence[Observer] = (),
+        strict: bool = False,
+    ) -> None:
+        self.limits, self.max_connections, self.strict = limits, max_connections, strict
+        self.clock: Clock = clock or MonotonicClock()
+        self.now = self.clock.now()
+        self.observer: Observer | None = Observers(observers, self._observer_failed) if observers else None
+        self.table = Table()
+        self.deadlines = Deadlines()
+        self.timers = Timers()
+        self.demultiplexer = Demultiplexer(selector)
+        self.dirty: list[Row] = []  # rows to settle
+        self.again: deque[Row] = deque()  # rows with work that no selector will announce
+        self.starved: list[Any] = []  # listeners that wait for a row to close
+        self.hooks: list[tuple[Callable[[], object], Callable[[], float | None]]] = []  # each turn; how often at least
+        self.draining: Drain | None = None
+        self.tasks: set[Any] = set()  # coroutines beside the rows
+        self._posted: deque[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = deque()
+        self._waker: WakerRow | None = None
+        self._waiting = False
+        self._stop_s: float | None = None  # a stop was asked for, with so many seconds to drain
+        self._turns = 0
+        self._ended: list[int] = []
+
+    # -- one turn ---------------------------------------------------------------------------------------------------
+
+    def turn(self, timeout_s: float | None = None) -> None:
+        """Go once through the five stages; wait at most `timeout_s` (None: until something is due)."""
+        batch = self._wait(timeout_s)
+        self.now = self.clock.now()
+        self._dispatch(batch)
+        if self._posted:
+            self._run_posted()
+        if self._is_due():
+            self._expire()
+        self._settle()
+        if self.hooks:
+            self._run_hooks()
+        if self._stop_s is not None:
+            self._drain_on()
+
+    def recorded_turn(self, timeout_s: float | None = None) -> Turn:
+        """Do the same, and say what was done."""
+        before = self.clock.now()
+        self._ended.clear()
+        batch = self._wait(timeout_s)
+        self.now = self.clock.now()
+        waited_s = self.now - before
+        ready = (*(row.id for row in self.again), *(row.id for row, _ in batch))
+        self._dispatch(batch)
+        posted = self._run_posted()
+        expired = self._expire()
+        settled = tuple(dict.fromkeys(row.id for row in self.dirty))
+        self._settle()
+        self._run_hooks()
+        if self._stop_s is not None:
+            self._drain_on()
+        self._turns += 1
+        turn = Turn(self._turns, waited_s, ready, posted, tuple(expired), settled, tuple(self._ended))
+        if self.observer is not None:
+            self.observer.on_turn(turn)
+        return turn
+
+    def _wait(self, timeout_s: float | None) -> Batch:
+        """Stage 1. The flag goes up before the queue is looked at, so that no wake-up can fall between the two."""
+        self._waiting = True
+        try:
+            wait_s = self.next_turn_in_s()
+            if wait_s is None or (timeout_s is not None and timeout_s < wait_s):
+                wait_s = timeout_s
+            return self.demultiplexer.wait(wait_s)
+        finally:
+            self._waiting = False
+
+    def _dispatch(self, batch: Batch) -> None:
+        """Stage 2: rows with buffered work first, then the ready ones."""
+        again = self.again
+        for _ in range(len(again)):
+            row = again.popleft()
+            try:
+                row.on_again()
+            except Exception as error:
+                self._row_failed(row, error)
+        for row, ready in batch:
+            try:
+                row.on_ready(ready)
+            except Exception as error:
+                self._row_failed(row, error)
+
+    def _run_posted(self) -> int:
+        """Stage 3: the calls that were posted before this stage began."""
+        count = len(self._posted)
+        for _ in range(count):
+            function, args, kwargs = self._posted.popleft()
+            self._call(function, args, kwargs)
+        return count
+
+    def _is_due(self) -> bool:
+        deadline, timer = self.deadlines.next_at, self.timers.next_at
+        return (deadline is not None and deadline <= self.now) or (timer is not None and timer <= self.now)
+
+    def _expire(self) -> list[int]:
+        """Stage 4: rows whose time is up, then timers."""
+        expired: list[int] = []
+        for row in self.deadlines.due(self.now):
+            assert isinstance(row, Row)
+            expired.append(row.id)
+            try:
+                row.expire()
+            except Exception as error:
+                self._row_failed(row, error)
+        for function, args in self.timers.due(self.now):
+            self._call(function, args, {})
+        return expired
+
+    def _settle(self) -> None:
+        """Stage 5. A row that is marked meanwhile is settled too: a for loop sees what is appended to its list."""
+        for row in self.dirty:
+            try:
+                row.settle()
+            except Exception as error:
+                self._row_failed(row, error)
+        self.dirty.clear()
+
+    def _run_hooks(self) -> None:
+        """What servers want to do in every turn (`service_actions`)."""
+        for hook, _ in tuple(self.hooks):
+            self._call(hook, (), {})
+
+    def next_turn_in_s(self) -> float | None:
+        """Return how many seconds another loop may wait before the next `step`; None: until `fileno` is readable."""
+        if self.again or self._posted or self.dirty or (self._stop_s is not None and self.draining is None):
+            return 0.0
+        at = self.deadlines.next_at
+        timer = self.timers.next_at
+        if timer is not None and (at is None or timer < at):
+            at = timer
+        wait_s = None
+        if at is not None:
+            wait_s = at - self.now
+            if wait_s < NEAR_S:
+                wait_s = at - self.clock.now()
+            wait_s = max(wait_s, 0.0)
+        for _, at_least_every in self.hooks:
+            every_s = at_least_every()
+            if every_s is not None and (wait_s is None or every_s < wait_s):
+                wait_s = every_s
+        return wait_s
+
+    def _drain_on(self) -> None:
+        """A stop was asked for: `Loop` says how it goes on."""
+
+    # -- calls from outside -----------------------------------------------------------------------------------------
+
+    def call_soon(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call a function in the loop's thread, in the next posted stage; legal in any thread and signal handler."""
+        self._posted.append((function, args, kwargs))
+        self._wake()
+
+    def call_later(self, delay_s: float, function: Callable[..., object], *args: Any) -> Timer:
+        """Call a function after `delay_s` seconds; only in the loop's thread, others wrap it in `call_soon`."""
+        return self.timers.add(self.clock.now() + delay_s, function, args)
+
+    def _wake(self) -> None:
+        waker = self._waker
+        if self._waiting and waker is not None:
+            waker.wake()
+
+    # -- what rows call ---------------------------------------------------------------------------------------------
+
+    def row_closed(self, row: Row) -> None:
+        """A descriptor was given back: listeners that starved may try again."""
+        self._ended.append(row.id)
+        if self.draining is not None:
+            self.draining.ended(row)
+        while self.starved:
+            self.starved.pop().fed()
+
+    def contain(self, row: Row | None, error: BaseException) -> None:
+        """Log what a handler or hook raised: once, with its row; raise it again if the loop is strict."""
+        if row is not None and self.observer is not None:
+            self.observer.on_error(row, error)
+        if self.strict:
+            raise error
+        log.error("%s failed in phase %s: %r", row, getattr(row, "phase", "-"), error, exc_info=error)
+
+    def _row_failed(self, row: Row, error: Exception) -> None:
+        """What no handler's own containment has caught ends its row."""
+        if row is self._waker:
+            raise error
+        row.finish(End.HANDLER_FAILED, f"{type(error).__name__}: {error}")
+        self.contain(row, error)
+
+    def _call(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            function(*args, **kwargs)
+        except Exception as error:
+            if self.strict:
+                raise
+            log.error("%r, called by the loop, failed: %r", function, error, exc_info=error)
+
+    def _observer_failed(self, observer: Observer, method: str) -> None:
+        log.exception("observer %r failed in %s", observer, method)

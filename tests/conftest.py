@@ -1,0 +1,96 @@
+"""Fixtures for the tests of the engine: a loop on every selector, a clock that stands still, clients that get closed."""
+
+import logging
+import selectors
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from reactor import ManualClock, Reactor
+from tests import driving
+
+
+@pytest.fixture(params=list(driving.SELECTORS))
+def selector_class(request: pytest.FixtureRequest) -> Callable[[], selectors.BaseSelector] | None:
+    """Give each selector class of the platform, and None for the reactor's own choice."""
+    return driving.SELECTORS[request.param]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Give the clock of `loop`."""
+    return ManualClock()
+
+
+@pytest.fixture
+def make_loop(
+    selector_class: Callable[[], selectors.BaseSelector] | None, clock: ManualClock
+) -> Iterator[Callable[..., Reactor]]:
+    """Give a function that makes a reactor on the selector of this test, with further keywords; it is closed at the end."""
+    with ExitStack() as stack:
+
+        def make(**keywords: Any) -> Reactor:
+            keywords.setdefault("clock", clock)
+            if selector_class is not None:
+                keywords["selector"] = selector_class()
+            return stack.enter_context(Reactor(**keywords))
+
+        yield make
+
+
+@pytest.fixture
+def loop(make_loop: Callable[..., Reactor]) -> Reactor:
+    """Give a reactor with default limits, whose clock is `clock`."""
+    return make_loop()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., socket.socket]]:
+    """Give a function that connects a blocking client to a listener (or an address); it is closed at the end."""
+    with ExitStack() as stack:
+
+        def connect_to(listener: Any, *, receive_buffer: int | None = None) -> socket.socket:
+            address = getattr(listener, "address", listener)
+            unix = not isinstance(address, tuple)
+            family = socket.AF_UNIX if unix else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            client = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            if receive_buffer is not None:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            client.settimeout(driving.CLIENT_S)
+            client.connect(address)
+            return client
+
+        yield connect_to
+
+
+@pytest.fixture
+def turn_until() -> Callable[..., int]:
+    """Give `turn_until(loop, condition)`: step until the condition holds."""
+    return driving.turn_until
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogRecord]]:
+    """Give a function that takes the errors logged so far: what is left at the end fails a test with `no_errors_left`."""
+
+    def take() -> list[logging.LogRecord]:
+        records = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
+        caplog.clear()
+        return records
+
+    return take
+
+
+@pytest.fixture
+def no_errors_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test whose loop logged an error that it did not expect: the loop contains failures, its own among them."""
+    caplog.set_level(logging.DEBUG, "reactor")
+    yield
+    left = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
+    assert not left, "\n".join(
+        f"{record.getMessage()} {logging.Formatter().formatException(record.exc_info) if record.exc_info else ''}"
+        for record in left
+    )
