@@ -27,12 +27,12 @@ ANSWER_S = 20.0  # starting an interpreter on a busy machine takes a while
 SLEEP_S = 0.25  # a server that is still awake this long after its load has ended never sleeps at all
 
 
-class Unavailable(Exception):
-    """The peer is not installed: its row is left out."""
-
-
 class ServerDied(Exception):
     """The server ended or fell silent before it said its port."""
+
+
+class Unavailable(ServerDied):
+    """The peer is not installed: its row is left out, unless it was asked for by name."""
 
 
 class Cores(NamedTuple):
@@ -90,7 +90,7 @@ class Server:
         if self._port is None:
             line = self._line()
             if line.startswith("missing "):
-                raise Unavailable(line.removeprefix("missing "))
+                raise Unavailable(f"{self.name}: {line.removeprefix('missing ')}")
             self._port = int(line)
         return self._port
 

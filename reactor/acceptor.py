@@ -68,7 +68,7 @@ class AcceptorRow(ListeningRow):
     """
 
     kind: Kind = "listener"
-    __slots__ = ("_accept", "_retry", "_welcome", "hosts", "members", "refused")
+    __slots__ = ("_accept", "_retry", "_starving", "_welcome", "hosts", "members", "refused")
 
     def __init__(
         self,
@@ -86,6 +86,7 @@ class AcceptorRow(ListeningRow):
         self.members = 0  # open rows of this listener
         self.hosts: Counter[str] = Counter()  # ... by host, kept only under connections_per_peer
         self.refused = 0
+        self._starving = False
         self._retry: Any = None
         super().__init__(loop, sock, name, limits, owned=owned)
 
@@ -102,7 +103,10 @@ class AcceptorRow(ListeningRow):
             except OSError as error:
                 if not self._go_on(error):
                     return
+            except Exception as error:  # get_request of a server may wrap TLS, and fail at that
+                self.loop.contain(self, error)
             else:
+                self._starving = False
                 self._take(sock, sockaddr)
 
     def _take(self, sock: Any, sockaddr: Any) -> None:
@@ -150,11 +154,13 @@ class AcceptorRow(ListeningRow):
         """Act on a failed accept; True: try the next one."""
         action = ACTIONS.get(error.errno or 0, Action.NEXT)
         if action is Action.PAUSE:
-            log.warning(
-                "%s accepts nothing until a row closes: %s (raise the descriptor limit, or lower max_connections)",
-                self,
-                error,
-            )
+            if not self._starving:
+                log.warning(
+                    "%s accepts nothing until a row closes: %s (raise the descriptor limit, or lower max_connections)",
+                    self,
+                    error,
+                )
+            self._starving = True  # one line in the log until an accept succeeds
             self._starve("descriptors")
             self._retry = self.loop.call_later(RETRY_S, self.resume, "descriptors")
         elif action is Action.CLOSE:
@@ -164,7 +170,8 @@ class AcceptorRow(ListeningRow):
     def _starve(self, reason: str) -> None:
         """Accept nothing until a row closes (`fed`)."""
         self.pause(reason)
-        self.loop.starved.append(self)
+        if self not in self.loop.starved:
+            self.loop.starved.append(self)
 
     def fed(self) -> None:
         """A descriptor was given back: try again. At most one retry is ever pending (cpython#151615)."""

@@ -30,7 +30,7 @@ SUN_PATH_BYTES = 108 if os.name == "posix" and os.uname().sysname == "Linux" els
 
 
 class Peer:
-    """The other end of a row: `host` and `port` (empty and 0 for Unix sockets), and the address as the kernel gave it."""
+    """The other end of a row: `host`, `port`, and `sockaddr`, the address as the kernel gave it."""
 
     __slots__ = ("sockaddr",)
 
@@ -48,7 +48,7 @@ class Peer:
         return int(self.sockaddr[1]) if isinstance(self.sockaddr, tuple) and len(self.sockaddr) > 1 else 0
 
     def __str__(self) -> str:
-        return as_text(self.sockaddr)
+        return printable(as_text(self.sockaddr))  # a Unix client chooses the path that it binds
 
     def __repr__(self) -> str:
         return f"Peer({self.sockaddr!r})"
@@ -70,6 +70,13 @@ def as_text(sockaddr: Any) -> str:
     if isinstance(sockaddr, bytes):
         return os.fsdecode(sockaddr)
     return "" if sockaddr is None else str(sockaddr)
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line: what would break it or turn it around (controls, bidirectional marks) is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +106,10 @@ class Endpoint:
         try:
             parts = urlsplit(f"//{rest}")
             host, port = parts.hostname, parts.port
+            (host or "").encode("idna")  # as getaddrinfo will
         except ValueError as error:
             raise ValueError(_not_understood(text, str(error))) from None
-        if not host or port is None or parts.path or parts.username is not None:
+        if not host or port is None or parts.netloc != rest or parts.username is not None:
             raise ValueError(_not_understood(text, "a host and a port are needed (port 0 asks for a free one)"))
         return cls(scheme, "inet", type_, host=host, port=port)
 
@@ -111,40 +119,38 @@ class Endpoint:
         Raises:
             OSError: the address cannot be had; the message names the endpoint.
         """
-        sock = self._unbound()
         try:
-            self._bind(sock)
-            if self.type == socket.SOCK_STREAM:
-                sock.listen(backlog)
-            sock.setblocking(False)
+            family, sockaddr = self._resolve()
+            sock = socket.socket(family, self.type)
+            try:
+                self._bind(sock, sockaddr, backlog)
+            except BaseException:  # whatever ends the attempt must not leak the descriptor
+                sock.close()
+                raise
         except OSError as error:
-            sock.close()
             raise type(error)(error.errno, f"cannot listen at {self}: {error.strerror or error}") from error
-        except BaseException:  # whatever else ends the attempt must not leak the descriptor
-            sock.close()
-            raise
         return sock
 
-    def _unbound(self) -> socket.socket:
+    def _resolve(self) -> tuple[int, Any]:
+        """Return the address family and the address as the kernel wants it."""
+        if self.family == "inet":
+            found = socket.getaddrinfo(self.host, self.port, type=self.type, flags=socket.AI_PASSIVE)[0]
+            return found[0], found[4]
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError(errno.EAFNOSUPPORT, "this platform has no Unix sockets")
+        return socket.AF_UNIX, "\0" + self.path[1:] if self.path.startswith("@") else self.path
+
+    def _bind(self, sock: socket.socket, sockaddr: Any, backlog: int) -> None:
         if self.family == "unix":
-            if not hasattr(socket, "AF_UNIX"):
-                raise OSError(errno.EAFNOSUPPORT, f"cannot listen at {self}: this platform has no Unix sockets")
-            return socket.socket(socket.AF_UNIX, self.type)
-        family = socket.getaddrinfo(self.host, self.port, type=self.type, flags=socket.AI_PASSIVE)[0][0]
-        sock = socket.socket(family, self.type)
-        if self.type == socket.SOCK_STREAM and os.name == "posix":
+            if sockaddr == self.path:  # not abstract
+                remove_stale(self.path, self.type)
+        elif self.type == socket.SOCK_STREAM and os.name == "posix":
             # On Windows it would let another process take the port over (twisted#4195, trio#928).
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return sock
-
-    def _bind(self, sock: socket.socket) -> None:
-        if self.family == "inet":
-            sock.bind(socket.getaddrinfo(self.host, self.port, family=sock.family, type=self.type)[0][4])
-        elif self.path.startswith("@"):
-            sock.bind("\0" + self.path[1:])
-        else:
-            remove_stale(self.path, self.type)
-            sock.bind(self.path)
+        sock.bind(sockaddr)
+        if self.type == socket.SOCK_STREAM:
+            sock.listen(backlog)
+        sock.setblocking(False)
 
     def __str__(self) -> str:
         if self.family == "unix":
@@ -171,8 +177,10 @@ def remove_stale(path: str, type_: int) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             return
-        except BlockingIOError:
-            pass  # a full backlog: somebody serves it
+        except OSError as error:
+            # A full backlog, or a server of the other type: somebody serves it.
+            if error.errno not in (errno.EAGAIN, errno.EPROTOTYPE):
+                raise
     raise OSError(errno.EADDRINUSE, f"{path} is served by another process")
 
 
@@ -199,8 +207,8 @@ def unlink_if_ours(ours: tuple[str, int, int] | None) -> None:
 
 
 def _checked_path(text: str, path: str) -> str:
-    if not path:
-        raise ValueError(_not_understood(text, "a path is needed"))
+    if not path or "\0" in path:
+        raise ValueError(_not_understood(text, "a path is needed, without NUL"))
     if len(os.fsencode(path)) >= SUN_PATH_BYTES:
         raise ValueError(
             f"endpoint {text!r}: the path has {len(os.fsencode(path))} bytes and the kernel takes at most "

@@ -185,6 +185,8 @@ class BaseServer:
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report an exception of a handler: to stderr, between two lines of dashes. Override it to log elsewhere."""
+        if sys.stderr is None:
+            return  # pythonw.exe, a daemon: there is nobody to tell
         rule = "-" * 40
         trace = traceback.format_exc()
         sys.stderr.write(

@@ -11,7 +11,7 @@ change of framing.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .errors import FramingError
 
@@ -19,6 +19,8 @@ Chunk: TypeAlias = bytes | memoryview
 
 # How many frames one split cuts off ahead. Equal to Limits.frames_per_turn: what is split is handled this turn.
 SPLIT_AHEAD = 32
+# A split copies the rest that it leaves: with more than this, for each frame that it may cut, it would cost too much.
+REST_BYTES = 4096
 # Join chunks up to this size into one send(): copying it costs what one system call costs.
 JOIN_BYTES = 65536
 # A first chunk of at least this size goes alone: joining what is left of it again at each send would be O(n^2).
@@ -69,9 +71,7 @@ class Inbox:
     def rejoin(self) -> None:
         """Put back what was cut ahead."""
         if self.ahead:
-            glue = self._delimiter
-            whole = bytearray(b"".join([piece + glue for piece in reversed(self.ahead)]))
-            whole += self._data[self._at :]
+            whole = self._delimiter.join([*reversed(self.ahead), memoryview(self._data)[self._at :]])
             self.ahead.clear()
             self._data, self._at, self._scanned, self.size = whole, 0, 0, len(whole)
 
@@ -116,8 +116,8 @@ class Inbox:
             if delimiter == self._delimiter and max_bytes >= self._ahead_max:
                 return ahead.pop()
             self.rejoin()
-        if self._scanned == 0 and 0 < self.size <= max_bytes:  # no piece can be too long
-            return self._split(delimiter, max_bytes)
+        if self._scanned == 0 and 0 < self.size <= max_bytes and self.size <= self.split_ahead * REST_BYTES:
+            return self._split(delimiter, max_bytes)  # no piece can be too long
         found = self.find(delimiter)
         if found > max_bytes or (found < 0 and self.size >= max_bytes + len(delimiter)):
             raise FramingError(f"no {delimiter!r} where one is due", offset=max_bytes, limit=max_bytes)
@@ -125,7 +125,7 @@ class Inbox:
 
     def _split(self, delimiter: bytes, max_bytes: int) -> bytes | None:
         data = self._data if not self._at else self._data[self._at :]
-        pieces = data.split(delimiter, self.split_ahead)
+        pieces: list[Any] = data.split(delimiter, self.split_ahead)
         rest = pieces.pop()
         self._delimiter = delimiter
         if not pieces:
@@ -134,7 +134,8 @@ class Inbox:
         if isinstance(data, bytearray):
             pieces = [bytes(piece) for piece in pieces]
         self._data, self._at, self._scanned, self.size = rest, 0, 0, len(rest)
-        first, self._ahead_max = pieces[0], max_bytes
+        first: bytes = pieces[0]
+        self._ahead_max = max_bytes
         if len(pieces) > 1:
             pieces.reverse()
             pieces.pop()

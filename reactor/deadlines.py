@@ -10,6 +10,7 @@ when the stale ones are the majority: a row that lived 1 ms must not be remember
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from itertools import count
 from typing import Protocol
 
@@ -66,18 +67,20 @@ class Deadlines:
             heapq.heapify(self._heap)
             self._stale = 0
 
-    def due(self, now: float) -> list[Guarded]:
-        """Remove and return the rows whose time is up at `now` (monotonic s)."""
-        late: list[Guarded] = []
-        while self._heap and self._heap[0][0] <= now:
+    def due(self, now: float) -> Iterator[Guarded]:
+        """Remove and yield the rows whose time is up at `now` (monotonic s), the earliest first.
+
+        A row is asked when its turn comes: the one before it may have ended it. Those behind a row that raises stay.
+        """
+        newer = next(self._tie)  # whoever is guarded from now on is not asked before the next turn
+        while self._heap and self._heap[0][0] <= now and self._heap[0][1] < newer:
             at, _, row = heapq.heappop(self._heap)
             if row.guarded_at != at:
-                self._stale -= 1
+                self._stale = max(self._stale - 1, 0)
                 continue  # its row has ended, or an earlier entry took its place
             row.guarded_at = None
             deadline = row.deadline_at()
             if deadline is not None and deadline <= now:
-                late.append(row)
+                yield row
             else:
                 self.guard(row)
-        return late

@@ -3,7 +3,7 @@
 What it is: a selector whose keys carry rows, and the one place that registers, modifies and unregisters. What it is
 not: a dispatcher. Rules, each bought with somebody's outage:
 
-1. A batch carries rows, never descriptors: a descriptor that is closed inside a batch can already belong to another row.
+1. A batch carries rows, never descriptors: one that is closed inside a batch can already belong to another row.
 2. No interest is not `modify(fd, 0)`: epoll and poll still report HUP and ERR then (530,000 wake-ups a second); a row
    with no interest is unregistered, and guarded by its deadline.
 3. An entry whose socket was closed behind our back is replaced, not an error (kafka-python-ng#177).
@@ -52,7 +52,7 @@ class Demultiplexer:
         """Make `interest` (READ, WRITE, both, 0) what the row waits for; no system call if it is already so.
 
         Raises:
-            OSError: the selector cannot watch the row's descriptor.
+            OSError: the selector cannot watch the row's descriptor, or somebody else has closed it.
         """
         if interest == row.interest:
             return
@@ -69,12 +69,19 @@ class Demultiplexer:
             raise OSError(
                 errno.EMFILE, f"select() cannot watch descriptor {row.fd} of {row}: the limit is {self._limit - 1}"
             )
-        with contextlib.suppress(KeyError, ValueError):
+        if row.fd < 0 or row.sock.fileno() != row.fd:  # the number may be another row's by now
+            raise OSError(errno.EBADF, f"descriptor {row.fd} of {row} was closed by somebody else")
+        with contextlib.suppress(KeyError):
             stale = self._selector.get_key(row.fd)
             if stale.data is not row:  # closed without a word: rule 3
                 stale.data.interest = 0
                 self._selector.unregister(row.fd)
-        self._selector.register(row.fd, interest, row)
+        try:
+            self._selector.register(row.fd, interest, row)
+        except OSError as error:  # epoll refuses regular files with a mere "Operation not permitted"
+            name = type(self._selector).__name__
+            text = f"{name} cannot watch descriptor {row.fd} of {row}: {error.strerror}"
+            raise OSError(error.errno, text) from error
 
     def _unregister(self, row: Row) -> None:
         with contextlib.suppress(KeyError, ValueError, OSError):
@@ -109,16 +116,17 @@ _one_shot = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def _best() -> selectors.BaseSelector:
-    selector = (DirectEpoll or selectors.DefaultSelector)()
-    if DirectEpoll is None or hasattr(selector, "_fd_to_key"):  # private: another Python may name it otherwise
-        return selector
-    selector.close()
+    if DirectEpoll is not None:
+        selector = DirectEpoll()
+        if hasattr(selector, "_fd_to_key") and hasattr(selector, "_selector"):  # private: a later Python may differ
+            return selector
+        selector.close()
     return selectors.DefaultSelector()
 
 
 DirectEpoll: type[selectors.BaseSelector] | None = None
 
-if hasattr(selectors, "EpollSelector") and selectors.DefaultSelector is selectors.EpollSelector:
+if getattr(selectors, "EpollSelector", None) is selectors.DefaultSelector:
     import select
 
     _READABLE, _WRITABLE = ~select.EPOLLOUT, ~select.EPOLLIN  # as `selectors`: HUP and ERR count as both
@@ -128,8 +136,9 @@ if hasattr(selectors, "EpollSelector") and selectors.DefaultSelector is selector
 
         def wait_rows(self, timeout_s: float | None) -> Batch:
             """As `Demultiplexer._wait`, at most BATCH_ROWS at a time."""
+            wait_s = -1 if timeout_s is None else timeout_s if timeout_s > 0 else 0  # epoll: negative is for ever
             try:
-                events = self._selector.poll(-1 if timeout_s is None else timeout_s, BATCH_ROWS)  # type: ignore[attr-defined]
+                events = self._selector.poll(wait_s, BATCH_ROWS)  # type: ignore[attr-defined]
             except InterruptedError:
                 return []
             keys = self._fd_to_key  # type: ignore[attr-defined]

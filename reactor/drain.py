@@ -8,7 +8,7 @@ request under way when it has answered, so that a handler needs no drain hook: i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .phases import End, Phase
@@ -62,9 +62,11 @@ class Drain:
     def abort_rest(self) -> None:
         """The time is up: abort what is left."""
         for row in self._loop.table:
-            if row.kind == "stream":
+            if row.kind == "stream" and row.id not in self._aborting:
                 self._aborting.add(row.id)
-                self._ended["aborted"].append(row.snapshot())
+                place = f", waits at {row.waiting_at}" if row.waiting_at else ""
+                reason = f"the drain deadline has passed{place}"
+                self._ended["aborted"].append(replace(row.snapshot(), end=End.ABORTED, detail=reason))
                 row.abort("the drain deadline has passed")
 
     def ended(self, row: Row) -> None:

@@ -45,7 +45,8 @@ class LimitError(ReactorError):
 
     def __init__(self, limit: str, allowed: float, actual: float, hint: str = "") -> None:
         self.limit, self.allowed, self.actual = limit, allowed, actual
-        super().__init__(f"{limit}: {actual:g} reached, {allowed:g} allowed" + (f"; {hint}" if hint else ""))
+        reached, most = (f"{round(value, 3):.16g}" for value in (actual, allowed))  # 16777216, not 1.67772e+07
+        super().__init__(f"{limit}: {reached} reached, {most} allowed" + (f"; {hint}" if hint else ""))
 
 
 class EndOfStream(ReactorError, EOFError):

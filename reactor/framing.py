@@ -21,56 +21,12 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 from .buffers import Inbox
 from .errors import EndOfStream, FramingError, LimitError
+from .needs import Need as Need  # for whoever writes a framing
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 HeaderBytes = Literal[1, 2, 4, 8]
-
-
-class Need:
-    """What a partial request still waits for: returned by `Framing.next_frame`, shown in the table.
-
-    Args:
-        text: for people: 'until b"\\n"', 'exactly 512'.
-        total_bytes: how many bytes the inbox must hold before another try makes sense; 0: any byte may do.
-        limit: the most bytes that may come before the frame is refused; None: `Limits.frame_bytes`.
-    """
-
-    __slots__ = ("limit", "text", "total_bytes")
-
-    def __init__(self, text: str, total_bytes: int = 0, limit: int | None = None) -> None:
-        self.text, self.total_bytes, self.limit = text, total_bytes, limit
-
-    @classmethod
-    def until(cls, delimiter: bytes, limit: int | None = None) -> Need:
-        """Bytes up to and including a delimiter."""
-        return cls(f"until {delimiter!r}", 0, limit)
-
-    @classmethod
-    def exactly(cls, n: int) -> Need:
-        """`n` bytes in all."""
-        return cls(f"exactly {n}", n)
-
-    @classmethod
-    def more(cls) -> Need:
-        """Any bytes."""
-        return _MORE
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return f"Need({self.text!r}, {self.total_bytes})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Need) and (self.text, self.total_bytes) == (other.text, other.total_bytes)
-
-    def __hash__(self) -> int:
-        return hash((self.text, self.total_bytes))
-
-
-_MORE = Need("more")
 
 
 class Framing(Generic[T]):
@@ -147,8 +103,16 @@ class Until(Framing[bytes]):
         return piece + self._end
 
     def encode(self, frame: bytes) -> bytes:
-        """Return the frame with its delimiter (added unless `keep_end` and it is there)."""
-        return frame if self._end and frame.endswith(self.delimiter) else frame + self.delimiter
+        """Return the frame with its delimiter (added unless `keep_end` and it is there).
+
+        Raises:
+            FramingError: the delimiter would end the frame earlier: the peer would see two frames.
+        """
+        whole = frame if self._end and frame.endswith(self.delimiter) else frame + self.delimiter
+        ends_at = whole.find(self.delimiter)
+        if ends_at + len(self.delimiter) < len(whole):
+            raise FramingError(f"{self.delimiter!r} inside a frame that it ends", offset=ends_at)
+        return whole
 
 
 class Lines(Until):
@@ -229,7 +193,11 @@ class LengthPrefixed(Framing[bytes]):
 
 
 class Netstring(Framing[bytes]):
-    """Netstrings: `5:hello,` (D. J. Bernstein, 1997): a decimal length without leading zeros, a colon, bytes, a comma."""
+    """Netstrings, `5:hello,` (D. J. Bernstein, 1997): a decimal length without leading zeros, a colon, bytes, a comma.
+
+    Args:
+        max_bytes: the longest body; None: `Limits.frame_bytes`.
+    """
 
     def __init__(self, *, max_bytes: int | None = None) -> None:
         self.max_bytes = _checked(max_bytes)
@@ -279,7 +247,7 @@ class Raw(Framing[bytes]):
         """See `Framing.next_frame`."""
         if len(inbox):
             return inbox.take(self.max_bytes)
-        return self._incomplete(inbox, eof, _MORE)
+        return self._incomplete(inbox, eof, Need.more())
 
     def encode(self, frame: bytes) -> bytes:
         """Return the frame itself."""

@@ -14,23 +14,29 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
 from typing import Any
 
-from .acceptor import AcceptorRow, no_delay
-from .addresses import as_text
+from .acceptor import no_delay
+from .addresses import as_text, unlink_if_ours
 from .coroutine_streams import Stream
 from .detached import DetachedRow
+from .guests import HostedAcceptor, ServedRequests, overrides_service_actions, processor_of
 from .limits import Limits
 from .listeners import Listener, Way, endpoint_of, way_of
-from .listening import ListeningRow
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .phases import End
-from .snapshots import Kind
 
 
 def attach(
-    loop: Any, server: Any, *, way: Way | None, limits: Limits, name: str, owned: bool, poll_interval_s: float = 0.5
+    loop: Any,
+    server: Any,
+    *,
+    way: Way | None,
+    limits: Limits,
+    name: str,
+    owned: bool,
+    poll_interval_s: float = 0.5,
+    path: tuple[str, int, int] | None = None,
 ) -> Listener:
     """Put a server into the table of a loop.
 
@@ -42,10 +48,11 @@ def attach(
         name: what logs and the table call it.
         owned: `server_close` is called when the listener ends; else its socket is only given back.
         poll_interval_s: how often `service_actions` is called at least, if the server overrides it.
+        path: the Unix path to remove at the end if it still is ours, from `addresses.identity`.
     """
-    sock = server.socket  # it may have been replaced since the server was made
-    name = name or f"{type(server).__name__} {as_text(sock.getsockname())}"
-    host = Host(loop, server, way_of(server, way, name), limits, name, owned)
+    sock = getattr(server, "socket", server)  # it may have been replaced since the server was made
+    name = name or f"{type(server).__name__} {as_text(getattr(server, 'server_address', None))}"
+    host = Host(loop, server, way_of(server, way, name), limits, name, owned, path)
     host.open(poll_interval_s)
     return Listener(host.row, endpoint_of(sock), server.server_address, server)
 
@@ -53,24 +60,31 @@ def attach(
 class Host:
     """The loop's side of one server."""
 
-    def __init__(self, loop: Any, server: Any, way: Way, limits: Limits, name: str, owned: bool) -> None:
+    def __init__(
+        self, loop: Any, server: Any, way: Way, limits: Limits, name: str, owned: bool, path: Any = None
+    ) -> None:
         self.loop, self.server, self.way, self.limits, self.name, self.owned = loop, server, way, limits, name, owned
         self.watches_children = hasattr(os, "pidfd_open")
         self.row: Any = None
         self._socket: Any = None
         self._timeout_s: float | None = None
+        self._service: Any = None
+        self._path = path
+        self._closing = self._listens = False
+        self._watched: set[int] = set()  # process ids with a pidfd in the table
         self._requests: dict[int, DetachedRow] = {}  # by the identity of the request
         self._children: dict[int, DetachedRow] = {}  # by process id
-        self.processor: Any = _processor(server, way, self)
+        self.processor: Any = processor_of(server, way, self)
         self.processor._host = self
 
     # -- the listening socket ---------------------------------------------------------------------------------------
 
     def open(self, poll_interval_s: float) -> None:
         """Put the socket into the table."""
-        self._socket = self.server.socket
-        if self._socket.type == socket.SOCK_DGRAM:
-            self.row = ServedDatagrams(self, self._socket)
+        self._socket = getattr(self.server, "socket", self.server)
+        self._listens = getattr(self._socket, "type", None) == socket.SOCK_STREAM
+        if not self._listens:
+            self.row = ServedRequests(self, self._socket)
         else:
             # A client that resets between select() and accept() would block a blocking listener; see `close`.
             self._timeout_s = self._socket.gettimeout()
@@ -78,33 +92,47 @@ class Host:
             # Inline, one request a turn, so that service_actions and a shutdown come between two, as in socketserver.
             limits = self.limits if self.way == "coroutine" else self.limits.replace(accepts_per_turn=1)
             self.row = HostedAcceptor(self, self._socket, limits)
-        if self._polls() or _overrides_service_actions(self.server):
-            self.loop.hooks.append((self.server.service_actions, lambda: poll_interval_s if self._polls() else None))
+        overridden = overrides_service_actions(self.server)
+        if overridden or isinstance(self.processor, ForkingMixIn):
+            self._service = self.processor.service_actions
+            every = lambda: poll_interval_s if overridden or self._unwatched() else None  # noqa: E731
+            self.loop.hooks.append((self._service, every))
+        if self.owned:
+            self.loop.farewells.append(self.farewell)
 
-    def _polls(self) -> bool:
-        polls = getattr(self.processor, "_polls", None)
-        return bool(polls()) if polls is not None else _overrides_service_actions(self.server)
+    def _unwatched(self) -> bool:
+        """Are there children whose end no pidfd would announce?"""
+        return bool(set(getattr(self.processor, "active_children", None) or ()) - self._watched)
 
     def close(self) -> None:
         """The listener has left the table."""
-        service = self.server.service_actions
-        self.loop.hooks[:] = [hook for hook in self.loop.hooks if hook[0] != service]
-        if self._socket.type != socket.SOCK_DGRAM and self._socket.fileno() >= 0:
+        if self.owned and self._listens:
+            self._socket.close()  # give the port back now; server_close may have to wait for threads
+            unlink_if_ours(self._path)
+        elif self._listens and self._socket.fileno() >= 0:
             self._socket.settimeout(self._timeout_s)
-        if not self._requests and not self._children:
-            self.forget()
+        self._closing = True
+        self._forget()
+
+    def _forget(self) -> None:
+        """The server is nobody's guest any more once its last thread and child have reported."""
+        if not self._closing or self._requests or self._children:
+            return
+        if self.owned:  # alone on its loop, its service_actions go on until shutdown, as in socketserver
+            self.loop.hooks[:] = [hook for hook in self.loop.hooks if hook[0] is not self._service]
+        self.farewell()
+
+    def farewell(self) -> None:
+        """Close an owned server for good; called when nothing is left to wait for, or when the loop closes."""
         if self.owned:
             self.owned = False
+            self.loop.farewells.remove(self.farewell)
             self.processor.server_close()
-
-    def forget(self) -> None:
-        """The server is nobody's guest any more."""
         if getattr(self.server, "_host", None) is self:
             self.server._host = None
 
     def server_closes(self) -> None:
         """The server's own `server_close` runs: its descriptor must leave the selector first."""
-        self.owned = False
         if self.row.fd >= 0:
             self.loop.demultiplexer.set(self.row, 0)
             self.row.finish(End.FINISHED, "server_close")
@@ -118,14 +146,25 @@ class Host:
             no_delay(request)
             stream = Stream(self.loop, request, self.row, self.name, self.limits, client_address)
             stream.host = self
-            self._process(stream, client_address)
+            try:
+                self._process(stream, client_address)
+            except BaseException:  # of a hook; the row must not stay behind
+                stream.abort("a hook of the server failed")
+                raise
             return
         if request.gettimeout() is None:
             request.setblocking(True)  # BSD and macOS: accepted sockets inherit O_NONBLOCK from the listener
         row = DetachedRow(self.loop, request, self.row, self.name, self.limits, client_address, self.way)
         self._requests[id(request)] = row
-        if not self._process(request, client_address) or not self._outlives(request):
-            self._return(id(request))
+        outlives = False
+        try:
+            outlives = self._process(request, client_address) and self._outlives(request)
+        except BaseException:  # of a hook; neither the row nor the socket must stay behind
+            request.close()
+            raise
+        finally:
+            if not outlives:
+                self._return(id(request))
 
     def _outlives(self, request: Any) -> bool:
         """Does a thread or child of ours go on with the request? (If not: it is done, or the handler kept it.)"""
@@ -182,6 +221,7 @@ class Host:
         row = self._requests.pop(key, None)
         if row is not None:
             row.finish(End.FINISHED)
+            self._forget()
 
     def forked(self, request: Any, pid: int) -> None:
         """A child has the request now; its end is an event like any other, where the system has pidfds."""
@@ -192,94 +232,14 @@ class Host:
         if self.watches_children:
             try:
                 row.watch(os.pidfd_open(pid), self.processor.collect_children)
+                self._watched.add(pid)
             except OSError:
                 self.watches_children = False  # an old kernel, or no descriptor left: service_actions polls
 
     def child_ended(self, pid: int) -> None:
         """A child was reaped."""
         row = self._children.pop(pid, None)
+        self._watched.discard(pid)
         if row is not None:
             row.finish(End.FINISHED)
-
-
-class HostedAcceptor(AcceptorRow):
-    """The listening socket of a server."""
-
-    __slots__ = ("_host", "way")
-
-    def __init__(self, host: Host, sock: Any, limits: Limits) -> None:
-        self._host = host
-        super().__init__(
-            host.loop, sock, host.name, limits, host.welcome, accept=host.server.get_request, owned=False
-        )
-        self.way = host.way
-
-    def _release(self) -> None:
-        self._host.close()
-
-
-class ServedDatagrams(ListeningRow):
-    """The datagram socket of a server: its request is (data, socket), and it stays blocking, for threads share it.
-
-    Linux verifies the checksum before it reports a blocking socket as readable (udp_poll), so receiving cannot block.
-    """
-
-    kind: Kind = "datagram"
-    __slots__ = ("_host", "way")
-
-    def __init__(self, host: Host, sock: Any) -> None:
-        self._host = host
-        super().__init__(host.loop, sock, host.name, host.limits, owned=False)
-        self.way = host.way
-
-    def on_ready(self, ready: int) -> None:
-        """Take one packet through the hooks of the server."""
-        try:
-            request, client_address = self._host.server.get_request()
-        except OSError:
-            return  # as socketserver: a pending network error, or a packet that somebody else took
-        self.requests += 1
-        self._host._process(request, client_address)
-
-    def _release(self) -> None:
-        self._host.close()
-
-
-class _Guest:
-    """A server seen through a mixin that it does not have itself: for way="thread" and way="fork"."""
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._server, name)
-
-    def server_close(self) -> None:
-        """Close the server."""
-        self._server.server_close()
-
-
-class _ThreadedGuest(ThreadingMixIn, _Guest):
-    pass
-
-
-class _ForkedGuest(ForkingMixIn, _Guest):
-    pass
-
-
-def _processor(server: Any, way: Way, host: Host) -> Any:
-    """Return what `process_request` is called on: the server, or the server with the mixin that `way` asks for."""
-    own: dict[str, tuple[str, Callable[[Any], Any]]] = {
-        "thread": ("process_request_thread", _ThreadedGuest),
-        "fork": ("collect_children", _ForkedGuest),
-    }
-    if way not in own or hasattr(server, own[way][0]):
-        return server
-    server._host = host
-    return own[way][1](server)
-
-
-def _overrides_service_actions(server: Any) -> bool:
-    """Is there anything to be called? BaseServer's own does nothing, the standard library's too."""
-    function = getattr(server.service_actions, "__func__", None)
-    return function is None or not function.__qualname__.startswith(("BaseServer.", "ForkingMixIn."))
+            self._forget()

@@ -15,7 +15,7 @@ class Limits:
     """The limits of one listener and of the rows it accepts; sizes in bytes, times in seconds.
 
     Raises:
-        ValueError: a value contradicts another one or is out of range.
+        ValueError: a value contradicts another one, is out of range, or is None where that limit cannot be off.
     """
 
     connections: int | None = None
@@ -43,8 +43,10 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None and value <= 0:
-                raise ValueError(f"Limits({field.name}={value!r}): must be positive (None switches a limit off)")
+            may_be_off = "None" in str(field.type)
+            if (value is None and not may_be_off) or (value is not None and not value > 0):  # `not`: NaN, too
+                off = " (None switches it off)" if may_be_off else ""
+                raise ValueError(f"Limits({field.name}={value!r}): must be positive{off}")
         if not self.outbox_low_bytes <= self.outbox_high_bytes <= self.outbox_bytes:
             raise ValueError(
                 "Limits: outbox_low_bytes <= outbox_high_bytes <= outbox_bytes must hold, but they are "

@@ -74,6 +74,8 @@ class Listener:
 
 def endpoint_of(sock: Any) -> str:
     """Return where a bound socket listens, as people write it."""
+    if not hasattr(sock, "family"):
+        return f"descriptor {sock.fileno()}"  # a server that gets its requests elsewhere
     stream = sock.type == socket.SOCK_STREAM
     if sock.family == getattr(socket, "AF_UNIX", None):
         return ("unix://" if stream else "unix+dgram://") + as_text(sock.getsockname())
@@ -85,21 +87,25 @@ def way_of(server: Any, way: Way | None, name: str) -> Way:
 
     Raises:
         BlockingHandlerError: nobody says it, and on a shared loop it cannot be guessed.
-        ValueError: there is no such way.
+        ValueError: there is no such way, or the handler cannot run in it.
     """
     handler = server.RequestHandlerClass
     way = way or getattr(server, "way", None)
     if way is not None and way not in WAYS:
         raise ValueError(f"way={way!r} for {name}: one of {', '.join(WAYS)}")
+    if hasattr(server, "process_request_thread"):
+        way = way or "thread"
+    if hasattr(server, "collect_children"):
+        way = way or "fork"
     if isinstance(handler, type) and issubclass(handler, AsyncStreamRequestHandler):
+        if way not in (None, "coroutine"):
+            raise ValueError(f"{name}: {handler!r} is a coroutine and cannot run as {way!r}: drop way= or the mixin")
         return "coroutine"
+    if way == "coroutine":
+        raise ValueError(f"{name}: {handler!r} is no coroutine; derive it from AsyncStreamRequestHandler")
     if way is not None:
         return way
-    if hasattr(server, "process_request_thread"):
-        return "thread"
-    if hasattr(server, "collect_children"):
-        return "fork"
-    if server.socket.type == socket.SOCK_DGRAM:
+    if getattr(getattr(server, "socket", None), "type", None) != socket.SOCK_STREAM:
         return "inline"  # one packet in, one out: there is no client to wait for
     raise BlockingHandlerError(
         f"{name}: {handler!r} blocks, and one silent client would stop every other row of this loop; choose: "

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from .drain import Drain, DrainReport
 from .observers import Turn
-from .signals import stop_on_signals
+from .signals import SignalWatch
 from .stages import Stages
 from .waker import WakerRow
 
@@ -31,6 +31,7 @@ class Loop(Stages):
 
     _in_turn = _closed = False
     _report: DrainReport | None = None
+    _signals: SignalWatch | None = None
 
     def run(self, *, handle_signals: bool = True) -> DrainReport:
         """Turn until `stop`, drain, and say what became of the connections.
@@ -44,7 +45,8 @@ class Loop(Stages):
         with self._entered():
             self._make_waker()
             wakeup_fd = -1 if self._waker is None else self._waker.sender.fileno()
-            with stop_on_signals(self._signalled, wakeup_fd) if handle_signals else contextlib.nullcontext():
+            self._signals = SignalWatch(self._signalled, wakeup_fd)
+            with self._signals if handle_signals else contextlib.nullcontext():
                 turn: Callable[[], object] = self.turn if self.observer is None else self.recorded_turn
                 while self._report is None:
                     turn()
@@ -61,6 +63,8 @@ class Loop(Stages):
             RuntimeError: the loop runs already, or is closed.
         """
         with self._entered():
+            if timeout_s is None or timeout_s > 0:
+                self._make_waker()
             return self.recorded_turn(timeout_s)
 
     @contextlib.contextmanager
@@ -113,26 +117,43 @@ class Loop(Stages):
             self.draining = self._stop_s = None
 
     def close(self) -> None:
-        """Abort what is left and give every descriptor back; legal twice."""
+        """Abort what is left and give every descriptor back; legal twice.
+
+        Raises:
+            RuntimeError: a handler calls it inside of a turn; it wants `stop()`.
+        """
         if self._closed:
             return
+        if self._in_turn:
+            raise RuntimeError("close() inside of a turn: call stop(), and close the reactor when run() has returned")
         self._closed = True
+        with contextlib.ExitStack() as stack:  # last in, first out; each step is taken whatever others raise
+            stack.callback(self.demultiplexer.close)
+            if self._waker is not None:
+                stack.callback(self._waker.close)
+            for farewell in self.farewells:
+                stack.callback(farewell)
+            for step in (self._settle, self._tell_all, self._settle, self._abort_all):
+                stack.callback(step)
+
+    def _abort_all(self) -> None:
         for row in self.table:
             if row is not self._waker:
                 row.abort("the reactor was closed")
         for task in tuple(self.tasks):
             task.cancel()
-        self._run_posted()
-        self._dispatch([])  # handlers hear of it; what they still write is dropped
-        self._settle()
-        self._dispatch([])
-        if self._waker is not None:
-            self._waker.close()
-        self.demultiplexer.close()
+
+    def _tell_all(self) -> None:
+        """Handlers hear of the end; what they still write is dropped."""
+        while self._posted or self.again:
+            self._run_posted()
+            self._dispatch([])
 
     def abandon(self) -> None:
         """In a forked child: give the loop's descriptors back and touch nothing that the parent shares."""
         self._closed = True
+        if self._signals is not None:
+            self._signals.restore()
         self.demultiplexer.close()  # unregistering would take events away from the parent (asyncio#347)
         if self._waker is not None:
             self._waker.sock.close()
@@ -146,4 +167,5 @@ class Loop(Stages):
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when a row is ready, so that another loop can host this one."""
+        self._make_waker()  # posted calls must be heard out there too
         return self.demultiplexer.fileno()

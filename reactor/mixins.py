@@ -104,11 +104,6 @@ class ForkingMixIn:
         """Reap in every turn of the loop."""
         self.collect_children()
 
-    def _polls(self: Any) -> bool:
-        """Must the loop come round although nothing happens? Not for children that it watches itself."""
-        overridden = type(self).service_actions is not ForkingMixIn.service_actions
-        return overridden or (bool(self.active_children) and not (self._host and self._host.watches_children))
-
     def process_request(self: Any, request: Any, client_address: Any) -> None:
         """Fork a child for the request; the parent closes its copy of the connection."""
         self.collect_children()  # here too, so that max_children holds however the server is driven

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from . import servers
 from .acceptor import AcceptorRow, no_delay
-from .addresses import Endpoint
+from .addresses import Endpoint, identity
 from .coroutine_streams import Stream
 from .coroutines import Task, coroutine_of
 from .datagrams import DatagramRow
@@ -88,7 +88,7 @@ class Reactor(Loop):
             row._welcome.__self__.row = row
         else:
             server = _server_on(sock, handler)
-            return attach(self, server, way=way, limits=limits, name=name, owned=True)
+            return attach(self, server, way=way, limits=limits, name=name, owned=True, path=identity(sock))
         return Listener(row, at, sock.getsockname())
 
     def _welcome_to(self, handler: Callable[..., Any], name: str, limits: Limits) -> Callable[[Any, Any], None]:
@@ -120,12 +120,20 @@ class Reactor(Loop):
         return Task(self, coroutine_of(function, args, kwargs))
 
     def run_until(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run until a coroutine function has returned, and return what it returned."""
+        """Run until a coroutine function has returned, and return what it returned.
+
+        Raises:
+            Cancelled: `stop` was called meanwhile.
+        """
         task: Task[T] = self.spawn(function, *args, **kwargs)
+        turn = self.turn if self.observer is None else self.recorded_turn
         with self._entered():
             self._make_waker()
             while not task.done:
-                self.turn()
+                turn()
+                if self._report is not None:  # stop() was asked for, and the rows are drained
+                    self._report = None
+                    task.cancel()
         return task.result()
 
     def snapshot(self, *, timeout_s: float = 1.0) -> tuple[RowSnapshot, ...]:

@@ -2,43 +2,53 @@
 
 A Python signal handler alone does not interrupt a `select()` in time (0.05 s became 0.60 s); the wake-up descriptor
 does: the interpreter's C handler writes a byte into the loop's socket pair. The byte only wakes; which signals came is
-kept by the interpreter, so a full pair loses nothing. Handlers and descriptor are put back as they were. Off the main
-thread, and where a platform lacks signals, nothing is installed.
+kept by the interpreter, so a full pair loses nothing. Handlers and descriptor are put back as they were: at the end,
+and in a forked child, which else could not be ended by SIGTERM. Off the main thread nothing is installed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
-@contextlib.contextmanager
-def stop_on_signals(stop: Callable[[int], object], wakeup_fd: int) -> Iterator[None]:
-    """Call `stop(signal number)` for SIGINT and SIGTERM while the block runs.
+class SignalWatch:
+    """Calls `stop(signal number)` for SIGINT and SIGTERM inside of a `with` block.
 
     Args:
         stop: is called between two instructions of the main thread, so it may only set attributes.
         wakeup_fd: a non-blocking socket that the interpreter writes a byte to; -1: none.
     """
-    try:
-        # Raises ValueError off the main thread, the only portable way to ask without importing threading.
-        old_fd = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
-    except ValueError:
-        yield
-        return
-    old: dict[int, _Handler] = {}
-    try:
+
+    def __init__(self, stop: Callable[[int], object], wakeup_fd: int) -> None:
+        self._stop, self._wakeup_fd = stop, wakeup_fd
+        self._old_fd: int | None = None
+        self._old: dict[int, _Handler] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            # Raises ValueError off the main thread, the only portable way to ask without importing threading.
+            self._old_fd = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
+        except ValueError:
+            return self
         number: int
         for number in (signal.SIGINT, signal.SIGTERM):
-            old[number] = signal.signal(number, lambda got, _frame: stop(got))
-        yield
-    finally:
+            self._old[number] = signal.signal(number, lambda got, _frame: self._stop(got))
+        return self
+
+    def restore(self) -> None:
+        """Put back what was replaced; legal twice."""
+        old, self._old = self._old, {}
         for number, handler in old.items():
             # None: the old handler was installed by C code and cannot be put back from Python.
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        signal.set_wakeup_fd(old_fd)
+        if self._old_fd is not None:
+            signal.set_wakeup_fd(self._old_fd)
+            self._old_fd = None
+
+    def __exit__(self, *exc: object) -> None:
+        self.restore()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from .addresses import printable
 from .phases import RULES, End, Phase
 
 Kind = Literal["listener", "stream", "datagram", "outgoing", "waker"]
@@ -53,7 +54,7 @@ _NUMBERS = frozenset({"id", "fd", "in", "out", "reqs", "age", "ends in"})
 
 def as_text(rows: Sequence[RowSnapshot]) -> str:
     """Return an aligned text table, one line a row under a heading."""
-    lines = [_COLUMNS, *map(_cells, rows)]
+    lines = [_COLUMNS, *(tuple(map(printable, _cells(row))) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
     return "\n".join(
         "  ".join(
@@ -81,14 +82,14 @@ def explain(row: RowSnapshot) -> str:
         sentence += f"; not read because of {', '.join(row.paused)}"
     if row.deadline_s is not None:
         sentence += f"; the {_deadline_name(row)} deadline ends it in {max(row.deadline_s, 0):.1f} s"
-    return sentence
+    return printable(sentence)
 
 
 def _deadline_name(row: RowSnapshot) -> str:
-    if row.outbox_bytes and row.phase in (Phase.IDLE, Phase.FLUSHING):
-        return "write stall"
-    bounded_by = RULES[row.phase].bounded_by or "?"
-    return bounded_by.removesuffix("_s").replace("_", " ")
+    name = (RULES[row.phase].bounded_by or "write_stall_s").removesuffix("_s").replace("_", " ")
+    if not row.outbox_bytes or name == "write stall":
+        return name
+    return "write stall" if row.phase is Phase.IDLE else f"{name} or write stall"
 
 
 def _reason(row: RowSnapshot) -> str:
@@ -101,14 +102,15 @@ def _reason(row: RowSnapshot) -> str:
         return f"has {row.inbox_bytes} bytes, needs {row.need.removeprefix('until ') or 'more'}{limit}"
     if row.phase is Phase.WORKING:
         return f"the handler waits at {row.waiting_at}" if row.waiting_at else "the handler works"
-    return _ENDING_AND_LISTENING[row.phase].format(row=row, why=f"{row.end or ''} {row.detail}".strip())
+    why = " ".join(filter(None, [row.end, row.detail]))
+    return _ENDING_AND_LISTENING[row.phase].format(row=row, why=f" ({why})" if why else "")
 
 
 _ENDING_AND_LISTENING = {
-    Phase.FLUSHING: "is ending ({why}), the peer has yet to read {row.outbox_bytes} bytes",
-    Phase.LINGERING: "all is sent and our side is shut ({why}), discards input until the peer closes too",
+    Phase.FLUSHING: "is ending{why}, the peer has yet to read {row.outbox_bytes} bytes",
+    Phase.LINGERING: "all is sent and our side is shut{why}, discards input until the peer closes too",
     Phase.DETACHED: "its socket is with a handler of the way '{row.way}'",
-    Phase.CLOSED: "has ended ({why})",
+    Phase.CLOSED: "has ended{why}",
     Phase.LISTENING: "waits for what comes",
     Phase.PAUSED: "accepts nothing",
 }

@@ -7,7 +7,7 @@ Rules:
 
 1. Inside a batch nothing is closed and no interest is changed; only the settle stage does that. So a stale event can
    never reach another connection.
-2. The clock is read once a turn; what needs no precision uses `now`.
+2. The clock is read when a turn begins and before it waits, not for each event (8 % of an echo); rows use `now`.
 3. Exceptions of handlers, hooks, posted calls and timers are caught in `contain` and cost their own row only; with
    `strict` they leave the loop, as `KeyboardInterrupt` and `SystemExit` always do. No stage loses its rest to that.
 4. Only the loop's thread touches rows. Other threads, and signal handlers, use `call_soon`.
@@ -36,8 +36,6 @@ P = ParamSpec("P")
 log = logging.getLogger("reactor")
 
 MAX_CONNECTIONS = 10_000
-# A wait that ends this soon is worth a second reading of the clock: `now` is as old as the turn is long.
-NEAR_S = 1.0
 
 
 class Stages:
@@ -76,9 +74,10 @@ class Stages:
         self.hooks: list[tuple[Callable[[], object], Callable[[], float | None]]] = []  # each turn; how often at least
         self.draining: Drain | None = None
         self.tasks: set[Any] = set()  # coroutines beside the rows
+        self.farewells: list[Callable[[], object]] = []  # server_close of servers whose threads still work
         self._posted: deque[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = deque()
         self._waker: WakerRow | None = None
-        self._waiting = False
+        self._awake = False  # a turn runs, and what is posted will be seen without a wake-up
         self._stop_s: float | None = None  # a stop was asked for, with so many seconds to drain
         self._turns = 0
         self._ended: list[int] = []
@@ -99,11 +98,12 @@ class Stages:
             self._run_hooks()
         if self._stop_s is not None:
             self._drain_on()
+        self._ended.clear()
+        self._awake = False
 
     def recorded_turn(self, timeout_s: float | None = None) -> Turn:
         """Do the same, and say what was done."""
         before = self.clock.now()
-        self._ended.clear()
         batch = self._wait(timeout_s)
         self.now = self.clock.now()
         waited_s = self.now - before
@@ -118,20 +118,21 @@ class Stages:
             self._drain_on()
         self._turns += 1
         turn = Turn(self._turns, waited_s, ready, posted, tuple(expired), settled, tuple(self._ended))
+        self._ended.clear()
+        self._awake = False
         if self.observer is not None:
             self.observer.on_turn(turn)
         return turn
 
     def _wait(self, timeout_s: float | None) -> Batch:
-        """Stage 1. The flag goes up before the queue is looked at, so that no wake-up can fall between the two."""
-        self._waiting = True
-        try:
-            wait_s = self.next_turn_in_s()
-            if wait_s is None or (timeout_s is not None and timeout_s < wait_s):
-                wait_s = timeout_s
-            return self.demultiplexer.wait(wait_s)
-        finally:
-            self._waiting = False
+        """Stage 1. The flag goes down before the queue is looked at, so that no wake-up can fall between the two."""
+        self._awake = False
+        wait_s = self.next_turn_in_s()
+        if wait_s is None or (timeout_s is not None and timeout_s < wait_s):
+            wait_s = timeout_s
+        batch = self.demultiplexer.wait(wait_s)
+        self._awake = True
+        return batch
 
     def _dispatch(self, batch: Batch) -> None:
         """Stage 2: rows with buffered work first, then the ready ones."""
@@ -162,17 +163,27 @@ class Stages:
 
     def _expire(self) -> list[int]:
         """Stage 4: rows whose time is up, then timers."""
-        expired: list[int] = []
-        for row in self.deadlines.due(self.now):
-            assert isinstance(row, Row)
-            expired.append(row.id)
-            try:
-                row.expire()
-            except Exception as error:
-                self._row_failed(row, error)
-        for function, args in self.timers.due(self.now):
-            self._call(function, args, {})
+        late: deque[Any] = deque(self.deadlines.due(self.now))
+        expired = [row.id for row in late]
+        # Due timers go through the queue of posted calls, so that one which leaves the loop does not lose the others.
+        calls: list[Any] = [(function, args, {}) for function, args in self.timers.due(self.now)]
+        self._posted.extendleft(reversed(calls))
+        try:
+            while late:
+                self._expire_row(late.popleft())
+            for _ in calls:
+                function, args, kwargs = self._posted.popleft()
+                self._call(function, args, kwargs)
+        finally:
+            for row in late:
+                self.deadlines.guard(row)
         return expired
+
+    def _expire_row(self, row: Row) -> None:
+        try:
+            row.expire()
+        except Exception as error:
+            self._row_failed(row, error)
 
     def _settle(self) -> None:
         """Stage 5. A row that is marked meanwhile is settled too: a for loop sees what is appended to its list."""
@@ -180,7 +191,8 @@ class Stages:
             try:
                 row.settle()
             except Exception as error:
-                self._row_failed(row, error)
+                row.expel(f"{type(error).__name__}: {error}")  # it would fail again, in this very loop, for ever
+                self.contain(row, error)
         self.dirty.clear()
 
     def _run_hooks(self) -> None:
@@ -196,12 +208,8 @@ class Stages:
         timer = self.timers.next_at
         if timer is not None and (at is None or timer < at):
             at = timer
-        wait_s = None
-        if at is not None:
-            wait_s = at - self.now
-            if wait_s < NEAR_S:
-                wait_s = at - self.clock.now()
-            wait_s = max(wait_s, 0.0)
+        # Not `now`, which is as old as the turn was long, or as the host's own loop has taken since.
+        wait_s = None if at is None else max(at - self.clock.now(), 0.0)
         for _, at_least_every in self.hooks:
             every_s = at_least_every()
             if every_s is not None and (wait_s is None or every_s < wait_s):
@@ -224,7 +232,7 @@ class Stages:
 
     def _wake(self) -> None:
         waker = self._waker
-        if self._waiting and waker is not None:
+        if waker is not None and not self._awake:
             waker.wake()
 
     # -- what rows call ---------------------------------------------------------------------------------------------

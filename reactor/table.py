@@ -11,6 +11,7 @@ floor 4. Rules:
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from .limits import Limits
 from .observers import Observer
 from .phases import GOOD_ENDS, RULES, End, Event, Phase, exit_of
 from .snapshots import Kind, RowSnapshot, as_text, explain
+
+log = logging.getLogger("reactor")
 
 READ, WRITE = 1, 2  # as selectors.EVENT_READ and EVENT_WRITE; a test compares them
 ENDED_ROWS = 100  # how many rows that ended badly are remembered
@@ -225,6 +228,20 @@ class Row:
         self.loop.row_closed(self)
         if self.loop.observer is not None:
             self.loop.observer.on_end(self, self.end or End.FINISHED)
+
+    def expel(self, detail: str) -> None:
+        """Settling the row has failed: out of the table with it, whatever else is wrong."""
+        self.end, self.detail = End.ABORTED, detail
+        try:
+            if self.phase is not Phase.CLOSED:
+                self.advance(Event.LOST)
+            if self.fd >= 0:
+                self._gone()
+        except Exception:
+            log.exception("%s could not be closed in good order", self)
+            self.phase, self.fd, self.interest = Phase.CLOSED, -1, 0
+            self.sock.close()
+            self.loop.table.remove(self)
 
     def _release(self) -> None:
         """Close the socket."""

@@ -8,7 +8,7 @@ twisted#9780), so the heap is purged when more than half of it is cancelled.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -19,19 +19,21 @@ PURGE_FROM = 64
 class Timer:
     """A call that is due at `at` (monotonic s)."""
 
-    __slots__ = ("_timers", "args", "at", "function")
+    __slots__ = ("_timers", "args", "at", "function", "queued")
 
     def __init__(self, timers: Timers, at: float, function: Callable[..., object], args: tuple[Any, ...]) -> None:
         self._timers = timers
         self.at = at
         self.function: Callable[..., object] | None = function
         self.args = args
+        self.queued = True
 
     def cancel(self) -> None:
         """Do not call; legal any number of times, also after the call."""
         if self.function is not None:
             self.function, self.args = None, ()
-            self._timers.cancelled()
+            if self.queued:
+                self._timers.cancelled()
 
 
 class Timers:
@@ -67,12 +69,25 @@ class Timers:
             heapq.heapify(self._heap)
             self._cancelled = 0
 
-    def due(self, now: float) -> list[tuple[Callable[..., object], tuple[Any, ...]]]:
-        """Remove the timers due at `now` and return their calls, the earliest first."""
-        calls: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+    def due(self, now: float) -> Iterator[tuple[Callable[..., object], tuple[Any, ...]]]:
+        """Remove the timers due at `now` and yield their calls, the earliest first.
+
+        One that an earlier call cancels is not called; those behind a call that raises are due again the next time.
+        """
+        late: list[tuple[float, int, Timer]] = []
         while (at := self.next_at) is not None and at <= now:
-            timer = heapq.heappop(self._heap)[2]
-            if timer.function is not None:
-                calls.append((timer.function, timer.args))
-                timer.function, timer.args = None, ()
-        return calls
+            late.append(heapq.heappop(self._heap))
+            late[-1][2].queued = False
+        late.reverse()
+        try:
+            while late:
+                timer = late.pop()[2]
+                function, args = timer.function, timer.args
+                if function is not None:
+                    timer.function, timer.args = None, ()
+                    yield function, args
+        finally:
+            for entry in late:
+                if entry[2].function is not None:
+                    entry[2].queued = True
+                    heapq.heappush(self._heap, entry)

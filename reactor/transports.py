@@ -57,11 +57,12 @@ class PlainTransport:
     def flush(self, row: StreamLike) -> None:
         """Send what the socket takes; empty means `row.outbox is None`."""
         outbox = row.outbox
-        assert outbox is not None
+        if outbox is None:
+            return
+        if row.pending > JOIN_BYTES:
+            self._flush_much(row, outbox)
+            return
         if len(outbox) > 1:
-            if row.pending > JOIN_BYTES:
-                self._flush_much(row, outbox)
-                return
             outbox[:] = [b"".join(outbox)]
         try:
             sent = row.sock.send(outbox[0])
@@ -81,6 +82,8 @@ class PlainTransport:
         budget = row.limits.bytes_per_turn
         while outbox and budget > 0:
             chunk = gather(outbox)
+            if len(chunk) > budget:
+                chunk = memoryview(chunk)[:budget]
             try:
                 sent = row.sock.send(chunk)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the engine: a loop on every selector, a clock that stands still, clients that get closed."""
+"""Fixtures for the tests of the engine: a loop on every selector, a clock that stands still, clients that are closed."""
 
 import logging
 import selectors
@@ -29,7 +29,7 @@ def clock() -> ManualClock:
 def make_loop(
     selector_class: Callable[[], selectors.BaseSelector] | None, clock: ManualClock
 ) -> Iterator[Callable[..., Reactor]]:
-    """Give a function that makes a reactor on the selector of this test, with further keywords; it is closed at the end."""
+    """Give a function that makes a reactor on the selector of this test, with more keywords; it is closed at the end."""
     with ExitStack() as stack:
 
         def make(**keywords: Any) -> Reactor:
@@ -74,7 +74,7 @@ def turn_until() -> Callable[..., int]:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogRecord]]:
-    """Give a function that takes the errors logged so far: what is left at the end fails a test with `no_errors_left`."""
+    """Give a function that takes the errors logged so far; `no_errors_left` fails a test that left some."""
 
     def take() -> list[logging.LogRecord]:
         records = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]

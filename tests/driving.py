@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from reactor import Limits
+
 # Longest wait of one turn when nothing is ready (s), and how many turns that makes five seconds of.
 WAIT_S = 0.01
 TURNS = 500
@@ -25,6 +27,23 @@ SELECTORS |= {
 }
 
 
+def listen(loop: Any, handler: Any, endpoint: Any = "tcp://127.0.0.1:0", **limits: Any) -> Any:
+    """Listen with a handler; keywords are `Limits`."""
+    return loop.listen(endpoint, handler, limits=Limits(**limits) if limits else None)
+
+
+def streams(loop: Any) -> list[Any]:
+    """Return the rows of connections, the oldest first."""
+    return [row for row in loop.table if row.kind == "stream"]
+
+
+def only(loop: Any) -> Any:
+    """Return the one connection there is, accepting it if it is not there yet."""
+    turn_until(loop, lambda: streams(loop))
+    (row,) = streams(loop)
+    return row
+
+
 def turn_until(loop: Any, condition: Callable[[], object], turns: int = TURNS) -> int:
     """Step the loop until `condition()` holds; return the number of turns it took, fail after `turns`."""
     for turn in range(turns):
@@ -33,6 +52,11 @@ def turn_until(loop: Any, condition: Callable[[], object], turns: int = TURNS) -
         loop.step(WAIT_S)
     assert condition(), f"not within {turns} turns:\n{loop.table}"
     return turns
+
+
+def until_gone(loop: Any, row: Any) -> None:
+    """Step the loop until a row has given its descriptor back."""
+    turn_until(loop, lambda: row.fd < 0)
 
 
 def turns(loop: Any, count: int = 3) -> list[Any]:

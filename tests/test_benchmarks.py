@@ -283,7 +283,19 @@ def test_a_server_can_be_asked_where_the_system_does_not_tell(monkeypatch: pytes
         assert server.cpu_ns() > 0
 
 
-def test_a_peer_that_is_not_installed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(server: Server) -> int:
+        raise Unavailable(f"{server.name}: no module of that name")
+
+    monkeypatch.setattr(Server, "port", missing)
+    assert main(["--only", "echo", "--servers", "selectors"]) == 1  # asked for by name
+    monkeypatch.setattr(workloads, "measure", lambda *_: figures(1.0))
+    assert main(["--only", "echo"]) == 0
+    assert "without selectors: no module of that name" in capsys.readouterr().out
+
+
+def test_a_child_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Server, "_line", lambda self: "missing No module named 'trio'")
-    with Server(REFERENCE, "echo") as server, pytest.raises(Unavailable, match="trio"):
+    with Server(REFERENCE, "echo") as server, pytest.raises(Unavailable, match="bare: No module named 'trio'"):
         server.port()

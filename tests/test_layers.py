@@ -12,13 +12,13 @@ import pytest
 # Under `if TYPE_CHECKING:` it may also import from the right of its own floor, but never from above.
 FLOORS = [
     "errors limits phases clock",
-    "buffers framing deadlines timers",
+    "buffers needs framing deadlines timers",
     "addresses snapshots observers table transports",
     "demultiplexer",
     "listening acceptor connections streams datagrams detached waker",
     "signals drain stages loop",
     "coroutines handled coroutine_streams async_handlers offload mixins",
-    "listeners hosting",
+    "listeners guests hosting",
     "request_handlers base_server servers socketserver",
     "reactor",
     "__init__",

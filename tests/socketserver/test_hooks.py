@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -507,13 +508,15 @@ class TestServiceActions:
 
             def service_actions(self) -> None:
                 self.turns += 1
-                if self.turns == 5:
+                if self.turns == 20:
                     raise Leave
 
         with Counting(LOOPBACK, None) as server:
+            began = time.monotonic()
             with pytest.raises(Leave):
                 server.serve_forever(poll_interval=0.001)
-            assert server.turns == 5
+            assert server.turns == 20
+            assert time.monotonic() - began < 5  # by default it would have been ten seconds
 
     def test_given_to_the_instance(self) -> None:
         def leave() -> None:

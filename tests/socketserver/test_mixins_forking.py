@@ -178,6 +178,23 @@ class TestChildren:
             assert [read_all(client) for client in clients] == [b"0\n", b"1\n", b"2\n", b"3\n"]
 
 
+    @ours_only
+    @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+    def test_child_does_not_hold_the_loops_selector(self) -> None:
+        # A copy of an epoll descriptor shares its registrations: events would go to whoever waits first.
+        def handler(request: socket.socket, *_: object) -> None:
+            held = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if is_open(fd)]
+            request.sendall(b"%d" % sum("eventpoll" in name for name in held))
+
+        def is_open(fd: str) -> bool:
+            return os.path.lexists(f"/proc/self/fd/{fd}")  # the descriptor of listdir itself is in the list
+
+        with leaving(socketserver.ForkingTCPServer)(LOOPBACK, handler) as server:
+            client = ask(server.server_address)
+            serve_here(server)
+            assert read_all(client) == b"0"
+
+
 class TestExitStatus:
     """0 when the handler returned, 1 when anything was raised."""
 
@@ -369,7 +386,8 @@ class TestReaping:
 
 
 class TestMaxChildren:
-    def test_waits_at_the_limit(self) -> None:
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_waits_at_the_limit_for_whichever_ends_first(self, first: int) -> None:
         with ForkingTCPServer(LOOPBACK, wait_for_line) as server:
             server.max_children = 2
             clients = [begin(server), begin(server)]
@@ -377,10 +395,10 @@ class TestMaxChildren:
             began = time.process_time()
             assert is_still_waiting(waiting)
             assert time.process_time() - began < 0.03  # of the 0.05 s that this took: it waits, and does not spin
-            dismiss(clients[0])
+            dismiss(clients.pop(first))
             join(waiting)
             assert len(server.active_children) == 1
-            dismiss(clients[1])
+            dismiss(clients.pop())
 
     def test_does_not_wait_below_it(self) -> None:
         with ForkingTCPServer(LOOPBACK, wait_for_line) as server:

@@ -427,6 +427,39 @@ class TestStreamRequestHandler:
         run_stream_handler(handle, pair[0])
         assert calls == ["flush", "close"]
 
+    @ours_only
+    def test_last_flush_is_tried_once(self, pair: Any) -> None:
+        # The standard library tries again as it closes, waits for the timeout once more, and raises.
+        tries = []
+
+        class Unsendable(io.RawIOBase):
+            def writable(self) -> bool:
+                return True
+
+            def write(self, data: Any) -> int:
+                tries.append(bytes(data))
+                raise socket.timeout
+
+        def handle(handler: Any) -> None:
+            handler.wfile = io.BufferedWriter(Unsendable())
+            handler.wfile.write(b"for nobody")
+
+        handler = run_stream_handler(handle, pair[0])
+        assert tries == [b"for nobody"]
+        assert handler.wfile.closed
+
+    @ours_only
+    def test_socket_error_of_closing_wfile_is_dropped_too(self, pair: Any) -> None:
+        class Unclosable:
+            closed = False
+            flush = close = fails(BrokenPipeError())
+
+        def handle(handler: Any) -> None:
+            handler.wfile = Unclosable()
+
+        handler = run_stream_handler(handle, pair[0])
+        assert handler.rfile.closed
+
     def test_other_errors_of_the_last_flush_are_raised(self, pair: Any) -> None:
         class Unsendable(io.BytesIO):
             flush = fails(KeyError("flush"))

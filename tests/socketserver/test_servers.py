@@ -594,6 +594,26 @@ class TestDatagrams:
             assert [client.recv(100), client.recv(100)] == [b"", b"good"]
         assert errors == [b"bad"]
 
+    @pytest.mark.parametrize("server_loop", [serve_one, serve_here])
+    def test_os_error_of_get_request_is_swallowed(self, server_loop: Any) -> None:
+        """An ICMP answer to an earlier packet arrives as one, for example."""
+
+        class Failing(socketserver.UDPServer):  # type: ignore[misc]
+            failed = False
+
+            def get_request(self) -> Any:
+                if not self.failed:
+                    self.failed = True
+                    raise ConnectionRefusedError
+                return super().get_request()
+
+        with leaving(Failing)(LOOPBACK, EchoPacket) as server, datagram_client(server.server_address) as client:
+            client.send(b"hello")
+            server_loop(server)
+            if server_loop is serve_one:
+                server_loop(server)
+            assert client.recv(100) == b"hello"
+
     @needs_unix
     def test_unix_client_that_is_not_bound_gets_no_reply_and_harms_nobody(self, new_address: Any) -> None:
         errors = []

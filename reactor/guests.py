@@ -1,0 +1,111 @@
+"""What a hosted server looks like from the loop: the rows of its sockets, and the mixin that it may lack.
+
+What it is: the row of a listening socket, the row of a socket whose requests are no connections, and stand-ins that add
+ThreadingMixIn or ForkingMixIn to a server which has neither. What it is not: the order of the hooks; see `hosting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .acceptor import AcceptorRow
+from .limits import Limits
+from .listeners import Way
+from .listening import ListeningRow
+from .mixins import ForkingMixIn, ThreadingMixIn
+from .snapshots import Kind
+
+
+class HostedAcceptor(AcceptorRow):
+    """The listening socket of a server."""
+
+    __slots__ = ("_host", "way")
+
+    def __init__(self, host: Any, sock: Any, limits: Limits) -> None:
+        self._host = host
+        super().__init__(
+            host.loop, sock, host.name, limits, host.welcome, accept=host.server.get_request, owned=False
+        )
+        self.way = host.way
+
+    def _release(self) -> None:
+        self._host.close()
+
+
+class ServedRequests(ListeningRow):
+    """A socket whose requests are no connections: with UDP they are (data, socket).
+
+    It stays blocking, for threads share it. Linux verifies the checksum of a packet before it reports a *blocking*
+    socket as readable (udp_poll), so receiving cannot block.
+    """
+
+    kind: Kind = "datagram"
+    __slots__ = ("_host", "way")
+
+    def __init__(self, host: Any, sock: Any) -> None:
+        self._host = host
+        super().__init__(host.loop, sock, host.name, host.limits, owned=False)
+        self.way = host.way
+
+    def on_ready(self, ready: int) -> None:
+        """Take one packet through the hooks of the server."""
+        try:
+            request, client_address = self._host.server.get_request()
+        except OSError:
+            return  # as socketserver: a pending network error, or a packet that somebody else took
+        except Exception as error:
+            self.loop.contain(self, error)
+            return
+        self.requests += 1
+        try:
+            self._host._process(request, client_address)
+        except Exception as error:  # of a hook that reports or ends; the socket goes on
+            self.loop.contain(self, error)
+
+    def _release(self) -> None:
+        self._host.close()
+
+
+class _Guest:
+    """A server seen through a mixin that it does not have itself: for way="thread" and way="fork"."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+    def server_close(self) -> None:
+        """Close the server."""
+        self._server.server_close()
+
+
+class _ThreadedGuest(ThreadingMixIn, _Guest):
+    pass
+
+
+class _ForkedGuest(ForkingMixIn, _Guest):
+    def service_actions(self) -> None:
+        super().service_actions()
+        self._server.service_actions()
+
+
+def processor_of(server: Any, way: Way, host: Any) -> Any:
+    """Return what `process_request` is called on: the server, or the server with the mixin that `way` asks for."""
+    own: dict[str, tuple[str, Callable[[Any], Any]]] = {
+        "thread": ("process_request_thread", _ThreadedGuest),
+        "fork": ("collect_children", _ForkedGuest),
+    }
+    if way not in own or hasattr(server, own[way][0]):
+        return server
+    server._host = host
+    return own[way][1](server)
+
+
+def overrides_service_actions(server: Any) -> bool:
+    """Is there anything to be called? BaseServer's own does nothing, ours and the standard library's."""
+    function = getattr(server.service_actions, "__func__", None)
+    return getattr(function, "__qualname__", "") != "BaseServer.service_actions" and (
+        function is not ForkingMixIn.service_actions
+    )

@@ -1,0 +1,1 @@
+"""Tests of the ready-made protocols, on real sockets."""
