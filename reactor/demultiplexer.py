@@ -28,6 +28,7 @@ FD_SETSIZE = 1024
 # Rows dispatched before the dirty ones are settled. epoll returns the others in the next turn, in a round robin.
 BATCH_ROWS = 128
 
+Selector = selectors.BaseSelector
 Batch = list[tuple["Row", int]]
 
 
@@ -46,7 +47,15 @@ class Demultiplexer:
 
     def _wait(self, timeout_s: float | None) -> Batch:
         """Return the ready rows; [] after `timeout_s` (None: wait for ever) or when a signal came."""
-        return [(key.data, ready) for key, ready in self._selector.select(timeout_s)]
+        try:
+            return [(key.data, ready) for key, ready in self._selector.select(timeout_s)]
+        except (OSError, ValueError):
+            # select() fails as a whole for one socket that was closed behind our back: its row must hear of it.
+            keys = self._selector.get_map().values()
+            closed = [(key.data, key.events) for key in keys if key.data.sock.fileno() != key.fd]
+            if not closed:
+                raise
+            return closed
 
     def set(self, row: Row, interest: int) -> None:
         """Make `interest` (READ, WRITE, both, 0) what the row waits for; no system call if it is already so.

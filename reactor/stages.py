@@ -16,14 +16,13 @@ Rules:
 from __future__ import annotations
 
 import logging
-import selectors
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 from .clock import Clock, MonotonicClock
 from .deadlines import Deadlines
-from .demultiplexer import Batch, Demultiplexer
+from .demultiplexer import Batch, Demultiplexer, Selector
 from .drain import Drain
 from .limits import DEFAULTS, Limits
 from .observers import Observer, Observers, Turn
@@ -55,7 +54,7 @@ class Stages:
         *,
         limits: Limits = DEFAULTS,
         max_connections: int = MAX_CONNECTIONS,
-        selector: selectors.BaseSelector | None = None,
+        selector: Selector | None = None,
         clock: Clock | None = None,
         observers: Sequence[Observer] = (),
         strict: bool = False,

@@ -1,10 +1,12 @@
 """Coroutines on the loop: tasks, sleep, timeouts, reads across rows, and awaitables that belong to somebody else."""
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -763,28 +765,30 @@ def bare_yield(value: Any) -> Any:
 
 
 FOREIGN = {
-    "asyncio.sleep(0)": lambda: asyncio.sleep(0),
-    "asyncio future": lambda: asyncio.Future(loop=asyncio.new_event_loop()),
-    "a generator's yield": lambda: bare_yield("anything"),
+    "asyncio.sleep": lambda _: asyncio.sleep(0),
+    "asyncio.Future": lambda theirs: theirs.create_future(),
+    "a yield": lambda _: bare_yield("anything"),
 }
 
 
-@pytest.mark.parametrize("name", FOREIGN)
-@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_a_foreign_awaitable_is_a_type_error_that_names_ours(
-    loop: Reactor, connect: Any, name: str, logged: Any
-) -> None:
-    own = asyncio.new_event_loop()
-    foreign = {**FOREIGN, "asyncio future": lambda: asyncio.Future(loop=own)}[name]
+@pytest.fixture
+def their_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Give a loop of asyncio's."""
+    with contextlib.closing(asyncio.new_event_loop()) as theirs:
+        yield theirs
 
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_awaitable_is_a_type_error_that_names_ours(
+    loop: Reactor, connect: Any, name: str, logged: Any, their_loop: asyncio.AbstractEventLoop
+) -> None:
     async def serve(stream: Stream) -> None:
         try:
-            await foreign()
+            await FOREIGN[name](their_loop)
         except TypeError as error:
             stream.write(str(error).encode())
-        await stream.readline()  # and the handler can go on
-        await foreign()
+        await stream.readline()  # the handler can go on
+        await FOREIGN[name](their_loop)
 
     client = connect(listen(loop, serve))
     row = only(loop)
@@ -793,7 +797,6 @@ def test_a_foreign_awaitable_is_a_type_error_that_names_ours(
     assert all(word in message for word in ("sleep", "timeout", "spawn", "another event loop"))
     assert row.end is End.HANDLER_FAILED
     assert len(logged()) == 1
-    own.close()
 
 
 def test_a_foreign_awaitable_in_a_task(loop: Reactor) -> None:
@@ -843,23 +846,28 @@ def test_closing_the_reactor_cancels_what_runs_and_leaves_no_coroutine_behind(ma
         client.recv(1)
 
 
-def test_a_task_that_spawns_while_the_reactor_closes(make_loop: Any) -> None:
+def test_cleanup_that_spawns_while_the_reactor_closes_leaves_no_coroutine_behind(make_loop: Any) -> None:
+    refused: list[bool] = []
+
     async def last_words() -> None:
-        """Too late."""
+        """Too late to run, perhaps."""
 
     async def work() -> None:
         try:
             await sleep(100)
         finally:
-            spawn(last_words)
+            try:
+                loop.spawn(last_words)
+            except RuntimeError:
+                refused.append(True)
 
     loop = make_loop()
     loop.spawn(work)
     turns(loop)
-    try:
-        loop.close()
-    finally:
-        gc.collect()
+    loop.close()
+    gc.collect()
+    assert len(refused) <= 1
+    assert not loop.tasks
 
 
 def test_spawn_on_a_closed_reactor_is_refused(make_loop: Any) -> None:

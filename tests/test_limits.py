@@ -1,0 +1,73 @@
+"""Limits that contradict each other, or make no sense, are refused when they are made."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from reactor import Limits
+from reactor.limits import DEFAULTS
+
+NAMES = [field.name for field in dataclasses.fields(Limits)]
+MAY_BE_OFF = {"connections", "connections_per_peer", "idle_s", "request_s", "work_s", "write_stall_s"}
+COUNTS = {"connections", "connections_per_peer", "backlog", "accepts_per_turn", "frames_per_turn"}
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    assert Limits() == DEFAULTS
+    assert (DEFAULTS.backlog, DEFAULTS.accepts_per_turn, DEFAULTS.frames_per_turn) == (1024, 64, 32)
+    assert (DEFAULTS.frame_bytes, DEFAULTS.inbox_bytes, DEFAULTS.bytes_per_turn) == (64 << 10, 64 << 10, 256 << 10)
+    assert (DEFAULTS.outbox_low_bytes, DEFAULTS.outbox_high_bytes) == (16 << 10, 64 << 10)
+    assert DEFAULTS.outbox_bytes == 16 << 20
+    assert (DEFAULTS.idle_s, DEFAULTS.request_s, DEFAULTS.work_s, DEFAULTS.write_stall_s) == (75, 30, None, 30)
+    assert (DEFAULTS.linger_s, DEFAULTS.linger_bytes) == (2, 64 << 10)
+    assert DEFAULTS.connections is DEFAULTS.connections_per_peer is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_has_its_unit_in_its_name(name: str) -> None:
+    assert name in COUNTS or name.endswith(("_s", "_bytes")) or name == "bytes_per_turn"
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_limit_is_positive(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"Limits\({name}=.*\): must be positive"):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_none_switches_off_what_can_be_off(name: str) -> None:
+    if name in MAY_BE_OFF:
+        assert getattr(Limits(**{name: None}), name) is None
+        with pytest.raises(ValueError, match="None switches it off"):
+            Limits(**{name: 0})
+    else:
+        with pytest.raises(ValueError, match=rf"Limits\({name}=None\): must be positive$"):
+            Limits(**{name: None})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"outbox_low_bytes": 65537}, {"outbox_high_bytes": (16 << 20) + 1}, {"outbox_bytes": 65535}],
+)
+def test_the_marks_of_the_outbox_are_in_order(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="outbox_low_bytes <= outbox_high_bytes <= outbox_bytes"):
+        DEFAULTS.replace(**changes)
+    assert Limits(outbox_low_bytes=1, outbox_high_bytes=1, outbox_bytes=1)
+
+
+def test_replace_changes_a_copy_and_knows_its_names() -> None:
+    changed = DEFAULTS.replace(idle_s=5)
+    assert (changed.idle_s, DEFAULTS.idle_s) == (5, 75)
+    assert changed.replace(idle_s=75) == DEFAULTS
+    with pytest.raises(TypeError, match="idle"):
+        DEFAULTS.replace(idle=5)
+
+
+def test_they_are_frozen_and_have_names() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DEFAULTS.idle_s = 5  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Limits(5)  # type: ignore[misc]
