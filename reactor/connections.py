@@ -81,7 +81,7 @@ class ConnectionRow(Row):
         self.rejoin()
         if self.no_more is None:
             self.no_more = ConnectionLost(f"{self} was closed by this program")
-        self.loop.again.append(self)  # whoever waits for it must hear of it
+        self.requeue()  # whoever waits for it must hear of it
 
     def abort(self, reason: str) -> None:
         """End the row at once; the peer gets a reset, for what it received may be half a reply."""
@@ -105,7 +105,7 @@ class ConnectionRow(Row):
         if self.phase is not Phase.CLOSED:
             self.advance(Event.LOST)
         self.mark()
-        self.loop.again.append(self)
+        self.requeue()
 
     def deadline_at(self) -> float | None:
         """Return when the phase, or a peer that takes nothing, has used up its time (monotonic s)."""
@@ -202,7 +202,7 @@ class ConnectionRow(Row):
         """Drop one reason; with none left, go on with what is already here."""
         super().resume(reason)
         if not self.pause_reasons and (self.inbox or self.no_more is not None):
-            self.loop.again.append(self)
+            self.requeue()
 
     def fail(self, error: ReactorError) -> None:
         """Tell whoever reads that there will be no frame: for floor 6 to define."""

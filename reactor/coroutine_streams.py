@@ -195,11 +195,11 @@ class _Drained(Suspension):
     def park(self, runner: Any) -> None:
         if self._stream.drainers is None:
             self._stream.drainers = []
-        self._stream.drainers.append(runner)
+        self._stream.drainers.append((runner, self))
         self._stream.mark()
 
     def unpark(self, runner: Any) -> None:
         drainers = self._stream.drainers
-        if drainers is not None and runner in drainers:
-            drainers.remove(runner)
+        if drainers is not None and (runner, self) in drainers:
+            drainers.remove((runner, self))
 

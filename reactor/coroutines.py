@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
-from .errors import Cancelled
+from .errors import Cancelled, ConnectionLost, EndOfStream
 from .loop import running
 from .timers import Timer
 
@@ -67,9 +67,21 @@ class Runner:
             parked.unpark(self)
         self._run(self.coroutine.throw, error)
 
+    def wake(self, suspension: Suspension, value: Any = None) -> None:
+        """Go on, if the runner still waits there: a wake-up that was posted may come too late."""
+        if self.parked is suspension:
+            self.proceed(value)
+
+    def wake_with(self, suspension: Suspension, error: BaseException) -> None:
+        """Raise `error` at the await, if the runner still waits there."""
+        if self.parked is suspension:
+            self.throw(error)
+
     def _run(self: Any, go: Callable[[Any], Any], value: Any) -> None:
         try:
             want = go(value)
+            while type(want) is _Myself:  # in a loop: as a call it would nest with each block that does not wait
+                want = self.coroutine.send(self)
         except BaseException as error:  # StopIteration, what a handler raises, and KeyboardInterrupt: see _ended
             self.coroutine = None
             self._ended(error)
@@ -77,6 +89,9 @@ class Runner:
             self._park(want)
 
     def _park(self, want: Any) -> None:
+        if type(want) is _Myself and self.coroutine is not None:
+            self._run(self.coroutine.send, self)
+            return
         if not isinstance(want, Suspension):
             self.throw(
                 TypeError(
@@ -119,6 +134,9 @@ class Task(Runner, Generic[T]):
     __slots__ = ("_error", "_owner", "_result", "_waiters", "coroutine", "done", "loop", "name", "parked")
 
     def __init__(self, loop: Any, coroutine: Coroutine[Any, Any, T], owner: Any = None) -> None:
+        if loop.closed:
+            coroutine.close()
+            raise RuntimeError("this reactor is closed: no task can run on it")
         self.loop = loop
         self.coroutine = coroutine
         self.name = getattr(coroutine, "__qualname__", repr(coroutine))
@@ -165,9 +183,11 @@ class Task(Runner, Generic[T]):
         else:
             self._error = error
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            self.loop.call_soon(waiter.proceed)
-        if isinstance(error, (StopIteration, Cancelled)) or (isinstance(error, Exception) and waiters):
+        for waiter, join in waiters:
+            self.loop.call_soon(waiter.wake, join)
+        if isinstance(error, (StopIteration, Cancelled, EndOfStream, ConnectionLost)):
+            return  # the normal ends of whoever reads a stream
+        if isinstance(error, Exception) and waiters:
             return
         if not isinstance(error, Exception):
             raise error  # KeyboardInterrupt, SystemExit: the loop is left
@@ -191,11 +211,11 @@ class _Join(Suspension):
         self._waiters = waiters
 
     def park(self, runner: Any) -> None:
-        self._waiters.append(runner)
+        self._waiters.append((runner, self))
 
     def unpark(self, runner: Any) -> None:
-        if runner in self._waiters:
-            self._waiters.remove(runner)
+        if (runner, self) in self._waiters:
+            self._waiters.remove((runner, self))
 
 
 class _Sleep(Suspension):
@@ -206,7 +226,7 @@ class _Sleep(Suspension):
         self._timer: Timer | None = None
 
     def park(self, runner: Any) -> None:
-        self._timer = runner.loop.call_later(self._seconds, runner.proceed)
+        self._timer = runner.loop.call_later(self._seconds, runner.wake, self)
 
     def unpark(self, runner: Any) -> None:
         if self._timer is not None:
@@ -214,15 +234,9 @@ class _Sleep(Suspension):
 
 
 class _Myself(Suspension):
-    """Tell a coroutine who runs it; it does not wait."""
+    """Tell a coroutine who runs it; it never waits, see `Runner._run`."""
 
     __slots__ = ()
-
-    def park(self, runner: Any) -> None:
-        runner.proceed(runner)
-
-    def unpark(self, runner: Any) -> None:
-        """Never parked."""
 
 
 @types.coroutine

@@ -57,6 +57,9 @@ class HandledRow(StreamRow, Runner, Suspension):
         """Hand a frame to whoever reads: nearly always the handler of this very row."""
         if self.reader is not self:
             reader, self.reader = self.reader, None
+            self.since = self.loop.now  # what others take is a request of its own, as with `frames()`
+            self.owing = self.wrote = False
+            self.mark()
             reader.proceed(frame)
             return
         try:
@@ -93,7 +96,7 @@ class HandledRow(StreamRow, Runner, Suspension):
             self.wrote = self.owing = False
             self.since = self.loop.now
         if self.no_more is not None or self.inbox:
-            self.loop.again.append(self)
+            self.requeue()
 
     def park(self, runner: Any) -> None:
         """Another runner (a task, the handler of another row) wants a frame of this row."""
@@ -103,7 +106,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         self.reader = runner
         self.mark()
         if self.no_more is not None or self.inbox:
-            self.loop.again.append(self)
+            self.requeue()
 
     def unpark(self, runner: Any) -> None:
         """The other runner wants it no longer."""
@@ -135,9 +138,9 @@ class HandledRow(StreamRow, Runner, Suspension):
         reader = self.reader
         if reader is not None:
             self.fail(error)
-        for drainer in self.drainers or ():
+        for drainer, drained in self.drainers or ():
             if drainer is not self:
-                self.loop.call_soon(drainer.throw, error)
+                self.loop.call_soon(drainer.wake_with, drained, error)
         if self.coroutine is not None and reader is not self:
             self.throw(error if isinstance(error, ConnectionLost) else Cancelled(str(error)))
 
@@ -168,7 +171,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         for task in tuple(self.tasks or ()):
             task.cancel()
         if self.coroutine is not None:
-            self.loop.again.append(self)
+            self.requeue()
 
     def _release(self) -> None:
         if self.host is not None:
@@ -179,5 +182,5 @@ class HandledRow(StreamRow, Runner, Suspension):
         super()._heed_marks()
         if self.drainers and self.pending <= self.limits.outbox_low_bytes:
             drainers, self.drainers = self.drainers, None
-            for drainer in drainers:
-                self.loop.call_soon(drainer.proceed)
+            for drainer, drained in drainers:
+                self.loop.call_soon(drainer.wake, drained)

@@ -165,6 +165,11 @@ class Loop(Stages):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def closed(self) -> bool:
+        """Can nothing run on it any more?"""
+        return self._closed
+
     def fileno(self) -> int:
         """Return a descriptor that is readable when a row is ready, so that another loop can host this one."""
         self._make_waker()  # posted calls must be heard out there too

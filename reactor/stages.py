@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, ParamSpec
 
 from .clock import Clock, MonotonicClock
@@ -138,6 +139,7 @@ class Stages:
         again = self.again
         for _ in range(len(again)):
             row = again.popleft()
+            row.queued = False
             try:
                 row.on_again()
             except Exception as error:
@@ -162,20 +164,14 @@ class Stages:
 
     def _expire(self) -> list[int]:
         """Stage 4: rows whose time is up, then timers."""
-        late: deque[Any] = deque(self.deadlines.due(self.now))
-        expired = [row.id for row in late]
-        # Due timers go through the queue of posted calls, so that one which leaves the loop does not lose the others.
-        calls: list[Any] = [(function, args, {}) for function, args in self.timers.due(self.now)]
-        self._posted.extendleft(reversed(calls))
-        try:
-            while late:
-                self._expire_row(late.popleft())
-            for _ in calls:
-                function, args, kwargs = self._posted.popleft()
-                self._call(function, args, kwargs)
-        finally:
-            for row in late:
-                self.deadlines.guard(row)
+        expired: list[int] = []
+        row: Any
+        for row in self.deadlines.due(self.now):
+            expired.append(row.id)
+            self._expire_row(row)
+        with closing(self.timers.due(self.now)) as calls:  # if a call leaves the loop, the rest is put back at once
+            for function, args in calls:
+                self._call(function, args, {})
         return expired
 
     def _expire_row(self, row: Row) -> None:

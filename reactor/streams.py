@@ -97,7 +97,7 @@ class StreamRow(ConnectionRow):
             if not inbox.size and not inbox.ahead and self.no_more is None:
                 return
             if budget <= 0:
-                self.loop.again.append(self)  # the selector will not announce what is already here
+                self.requeue()  # the selector will not announce what is already here
                 return
         self.mark()
 
@@ -251,7 +251,7 @@ class StreamRow(ConnectionRow):
             self.advance(_EVENTS[self.phase, after])
         if after is Phase.IDLE and self.loop.draining and self.no_more is None:
             self.no_more = EndOfStream("drain")  # its request is answered: the last one
-            self.loop.again.append(self)
+            self.requeue()
 
     def _shut(self) -> None:
         """All is sent: tell the peer, and linger unless its own end was seen."""

@@ -71,7 +71,7 @@ class Row:
 
     __slots__ = (
         "bytes_in", "bytes_out", "detail", "end", "fd", "guarded_at", "id", "interest", "limits", "listener", "loop",
-        "marked", "opened_at", "pause_reasons", "phase", "requests", "session", "since", "sock", "sockaddr",
+        "marked", "opened_at", "pause_reasons", "phase", "queued", "requests", "session", "since", "sock", "sockaddr",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +85,8 @@ class Row:
         self.phase = phase
         self.sockaddr: Any = sockaddr
         self.interest = 0
-        self.marked = False
+        self.marked = False  # in the list of rows to settle
+        self.queued = False  # in the queue of rows to call again
         self.opened_at: float = loop.now
         self.since: float = loop.now  # when the phase began (or, in IDLE, when the last request was answered)
         self.guarded_at: float | None = None
@@ -130,6 +131,12 @@ class Row:
         self.since = self.loop.now
         if self.loop.observer is not None:
             self.loop.observer.on_phase(self, event, before, self.phase)
+
+    def requeue(self) -> None:
+        """Have `on_again` called in the next turn: the selector will not announce what is already here."""
+        if not self.queued:
+            self.queued = True
+            self.loop.again.append(self)
 
     def mark(self) -> None:
         """Have the row settled at the end of the batch."""

@@ -8,7 +8,7 @@ twisted#9780), so the heap is purged when more than half of it is cancelled.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import count
 from typing import Any
 
@@ -69,7 +69,7 @@ class Timers:
             heapq.heapify(self._heap)
             self._cancelled = 0
 
-    def due(self, now: float) -> Iterator[tuple[Callable[..., object], tuple[Any, ...]]]:
+    def due(self, now: float) -> Generator[tuple[Callable[..., object], tuple[Any, ...]], None, None]:
         """Remove the timers due at `now` and yield their calls, the earliest first.
 
         One that an earlier call cancels is not called; those behind a call that raises are due again the next time.

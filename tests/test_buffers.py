@@ -39,7 +39,7 @@ def test_what_is_fed_is_taken_in_order() -> None:
     assert len(inbox) == 8
     assert inbox.peek(4) == b"abcd"
     assert inbox.peek(99) == b"abcdefgh"
-    assert [inbox.take(0), inbox.take(2), inbox.take(5), inbox.take(9), inbox.take(9)] == [b"", b"ab", b"cdefg", b"h", b""]
+    assert [inbox.take(n) for n in (0, 2, 5, 9, 9)] == [b"", b"ab", b"cdefg", b"h", b""]
     assert len(inbox) == 0
     assert inbox.peek(3) == b""
     inbox.feed(b"again")
@@ -56,8 +56,6 @@ def test_frames_are_bytes_whatever_they_were_cut_from() -> None:
 def test_lines_are_cut_ahead_and_counted() -> None:
     inbox = filled(b"".join(b"%d\r\n" % n for n in range(100)), split_ahead=8)
     size = len(inbox)
-    assert inbox.take_until(b"\r\n", 50) == b"0" if size <= 50 else True
-    inbox = filled(b"".join(b"%d\r\n" % n for n in range(100)), split_ahead=8)
     assert inbox.take_until(b"\r\n", 1000) == b"0"
     assert inbox.ahead == [b"7", b"6", b"5", b"4", b"3", b"2", b"1"]
     assert len(inbox) == size - 3
@@ -262,9 +260,6 @@ def send_all(outbox: list[Any], accept: Callable[[int], int]) -> tuple[bytes, in
     return bytes(sent), sends, joined
 
 
-CHUNKS = st.lists(st.one_of(st.binary(min_size=1, max_size=9), st.integers(1, 3 * ALONE_BYTES).map(lambda n: b"%7d" % n * n)))
-
-
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=20), st.randoms(use_true_random=False))
 def test_random_partial_sends_lose_nothing(chunks: list[bytes], rng: random.Random) -> None:
     outbox: list[Any] = list(chunks)
@@ -272,7 +267,9 @@ def test_random_partial_sends_lose_nothing(chunks: list[bytes], rng: random.Rand
 
 
 @given(
-    st.lists(st.sampled_from([1, 10, ALONE_BYTES - 1, ALONE_BYTES, JOIN_BYTES - 1, JOIN_BYTES, JOIN_BYTES + 1]), max_size=8),
+    st.lists(
+        st.sampled_from([1, 10, ALONE_BYTES - 1, ALONE_BYTES, JOIN_BYTES - 1, JOIN_BYTES, JOIN_BYTES + 1]), max_size=8
+    ),
     st.randoms(use_true_random=False),
 )
 def test_nor_do_chunks_of_every_size(sizes: list[int], rng: random.Random) -> None:
@@ -296,7 +293,7 @@ def test_what_a_partial_send_leaves_is_not_copied_again() -> None:
     outbox: list[Any] = [b"x" * (4 << 20), b"y"]
     whole = outbox[0]
     _, sends, joined = send_all(outbox, lambda size: min(size, 4096))
-    assert sends == (4 << 20) // 4096
+    assert sends == (4 << 20) // 4096 + 1
     assert joined <= ALONE_BYTES + 1  # the last bytes, together with what follows them
     outbox = [whole]
     consume(outbox, 10)

@@ -146,6 +146,8 @@ def test_a_call_posted_by_a_posted_call_waits_for_the_next_turn(loop: Reactor) -
     loop.call_soon(again, 0)
     assert [loop.step(None).posted for _ in range(3)] == [1, 1, 1]
     assert log == [0, 1, 2]
+    loop.close()  # and it does not keep the loop from being closed either
+    assert len(log) < 1000
 
 
 def test_keywords_and_arguments_reach_a_posted_call(loop: Reactor) -> None:
@@ -748,7 +750,7 @@ def test_an_error_costs_its_own_place_only_and_is_logged_once(
     (record,) = _errors(caplog)
     assert record.exc_info is not None
     assert record.exc_info[1] is error
-    assert len(streams(loop)) == 1 + (place == "subtask")
+    assert sum(row.phase is not Phase.LINGERING for row in streams(loop)) == 1 + (place == "subtask")
 
 
 def _errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
@@ -857,7 +859,7 @@ def test_a_row_whose_settle_fails_ends_and_the_others_settle(
         assert log == ["settled", "settled"]
         assert fails not in loop.table
         assert fine in loop.table
-        assert fails.end is End.HANDLER_FAILED
+        assert [row.id for row in loop.table.ended] == [fails.id]
         assert len(_errors(caplog)) == 1
 
 
@@ -915,7 +917,8 @@ def test_an_observer_is_told_of_all_six(make_loop: Callable[..., Reactor], conne
     client.shutdown(socket.SHUT_WR)
     assert receive_all(loop, client) == b"one\nthree\n"
     turn_until(loop, lambda: not streams(loop))
-    assert notes.told[:2] == [("open", "listener", listener.row.id), ("open", "stream", row.id)]
+    opened = [told for told in notes.told if told[0] == "open" and told[1] != "waker"]
+    assert opened == [("open", "listener", listener.row.id), ("open", "stream", row.id)]
     assert [told for told in notes.told if told[0] == "frame"] == [("frame", row.id, 4), ("frame", row.id, 6)]
     ((_, id_, error),) = [told for told in notes.told if told[0] == "error"]
     assert (id_, type(error)) == (row.id, _Told)
@@ -989,7 +992,7 @@ def test_a_loop_at_rest_does_not_wake_at_all(make_loop: Callable[..., Reactor], 
         ask(loop, client, b"hello\n", b"hello\n")
     turns(loop)
     waits = Waits(loop)
-    stopper = Running(lambda: (wait_for(waits.at_rest), threading.Event().wait(0.3), loop.stop(drain_s=0)))
+    stopper = Running(lambda: (wait_for(waits.at_rest), threading.Event().wait(0.05), loop.stop(drain_s=0)))
     loop.run(handle_signals=False)
     stopper.join()
     assert waits.timeouts[0] is None
