@@ -54,7 +54,7 @@ class Effort:
 
 
 FULL = Effort(generations=20, rounds=2, burst_s=0.06)
-QUICK = Effort(generations=11, rounds=1, burst_s=0.04)
+QUICK = Effort(generations=9, rounds=1, burst_s=0.04)
 PROBE_WAVES = 4
 
 

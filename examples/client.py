@@ -4,10 +4,12 @@
     Sent:     hello world
     Received: HELLO WORLD
 
-Endpoints are written as for loop.listen: tcp://host:port, udp://host:port, unix://path, unix+dgram://path. Without words
-it is a conversation: it sends each line that you type, and prints what comes, until one side ends it (yours: Ctrl-D).
+Endpoints are written as for loop.listen: tcp://host:port, udp://host:port, unix://path, unix+dgram://path. Without
+words it is a conversation: it sends what you type (a line with Enter, a part of one with Ctrl-D), and prints what
+comes, until one side has had enough (you: Ctrl-D at the start of a line).
 """
 
+import os
 import socket
 import sys
 import tempfile
@@ -23,8 +25,8 @@ def converse(sock: socket.socket) -> None:
 
     shower = threading.Thread(target=show)
     shower.start()
-    for line in sys.stdin:
-        sock.sendall(line.encode())
+    while data := os.read(sys.stdin.fileno(), 65536):
+        sock.sendall(data)
     sock.shutdown(socket.SHUT_WR)
     shower.join()
 

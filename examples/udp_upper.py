@@ -1,4 +1,4 @@
-"""A UDP server that answers in upper case: the handler of socketserver's documentation, whose request is (data, socket).
+"""A UDP server that answers in upper case: the handler of socketserver's documentation, whose request is a pair.
 
     $ python examples/udp_upper.py 9999
     listening at udp://127.0.0.1:9999
@@ -19,7 +19,7 @@ from reactor.socketserver import BaseRequestHandler, UDPServer
 
 class MyUDPHandler(BaseRequestHandler):
     def handle(self) -> None:
-        data, socket = self.request
+        data, socket = self.request  # the packet, and the server's socket to answer it with
         socket.sendto(data.strip().upper(), self.client_address)
 
 

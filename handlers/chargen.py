@@ -9,9 +9,7 @@ no time, and is ended by `write_stall_s` · what the client sends is thrown away
 finishes sending, and when the reactor drains · no answer that could be the next request of a loop (`reflection`).
 """
 
-from contextlib import suppress
-
-from reactor import ConnectionLost, Datagram, Stream
+from reactor import Datagram, Stream
 
 from .reflection import may_answer
 
@@ -20,9 +18,7 @@ PACKET_BYTES = 512
 
 _PRINTABLE = bytes(range(32, 127))
 # All the lines there are: after 95 of them the pattern starts again.
-PATTERN = b"".join(
-    (_PRINTABLE * 2)[first : first + LINE_BYTES] + b"\r\n" for first in range(len(_PRINTABLE))
-)
+PATTERN = b"".join((_PRINTABLE * 2)[first : first + LINE_BYTES] + b"\r\n" for first in range(len(_PRINTABLE)))
 
 
 async def chargen(stream: Stream) -> None:
@@ -34,9 +30,8 @@ async def chargen(stream: Stream) -> None:
 
 
 async def _throw_away(stream: Stream) -> None:
-    with suppress(ConnectionLost):  # the handler hears of it in `drain`
-        while await stream.read_some():
-            pass
+    while await stream.read_some():
+        pass
 
 
 def chargen_datagram(packet: Datagram) -> None:

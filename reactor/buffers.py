@@ -116,10 +116,15 @@ class Inbox:
             if delimiter == self._delimiter and max_bytes >= self._ahead_max:
                 return ahead.pop()
             self.rejoin()
-        if self._scanned == 0 and 0 < self.size <= max_bytes and self.size <= self.split_ahead * REST_BYTES:
-            return self._split(delimiter, max_bytes)  # no piece can be too long
+        size = self.size
+        if (  # no piece can be too long, nor is the rest
+            self._scanned == 0
+            and 0 < size <= max_bytes
+            and (size <= REST_BYTES or size <= self.split_ahead * REST_BYTES)
+        ):
+            return self._split(delimiter, max_bytes)
         found = self.find(delimiter)
-        if found > max_bytes or (found < 0 and self.size >= max_bytes + len(delimiter)):
+        if found > max_bytes or (found < 0 and size >= max_bytes + len(delimiter)):
             raise FramingError(f"no {delimiter!r} where one is due", offset=max_bytes, limit=max_bytes)
         return None if found < 0 else self.take(found + len(delimiter))[:found]
 

@@ -25,7 +25,7 @@ from .limits import Limits
 from .phases import RULES, End, Event, Phase
 from .snapshots import Kind
 from .table import Row
-from .transports import GONE, PLAIN, PlainTransport
+from .transports import GONE, PLAIN, SHUT, PlainTransport
 
 LIVE = frozenset({Phase.IDLE, Phase.RECEIVING, Phase.WORKING})
 
@@ -81,7 +81,8 @@ class ConnectionRow(Row):
         self.rejoin()
         if self.no_more is None:
             self.no_more = ConnectionLost(f"{self} was closed by this program")
-        self.requeue()  # whoever waits for it must hear of it
+        if self.reader is not None:
+            self.requeue()  # whoever waits for input must hear of it, however long the flushing takes
 
     def abort(self, reason: str) -> None:
         """End the row at once; the peer gets a reset, for what it received may be half a reply."""
@@ -105,7 +106,6 @@ class ConnectionRow(Row):
         if self.phase is not Phase.CLOSED:
             self.advance(Event.LOST)
         self.mark()
-        self.requeue()
 
     def deadline_at(self) -> float | None:
         """Return when the phase, or a peer that takes nothing, has used up its time (monotonic s)."""
@@ -167,13 +167,18 @@ class ConnectionRow(Row):
         super()._gone()
         if self.acceptor is not None:
             self.acceptor.left(self)
-        self.transport = GONE
+        self.transport = SHUT
         self.inbox = None
 
     @property
     def need(self) -> Need | None:
-        """What the partial request still waits for; None while no handler waits for input."""
-        return None if self.reader is None or self.phase not in LIVE else self._need or Need.more()
+        """What the row still waits for; None while no handler waits for input."""
+        if self.reader is None or self.phase not in LIVE:
+            return None
+        if self._need is not None and self.inbox:
+            return self._need
+        first = self.framing.fresh().next_frame(Inbox(self.limits.frame_bytes), False)  # what an empty inbox needs
+        return first if isinstance(first, Need) else None
 
     @property
     def inbox_bytes(self) -> int:
@@ -190,6 +195,8 @@ class ConnectionRow(Row):
         self.inbox = inbox = Inbox(self.limits.frame_bytes)
         if self.loop.observer is not None:
             inbox.split_ahead = 1
+        else:
+            inbox.split_ahead = min(inbox.split_ahead, self.limits.frames_per_turn)
         return inbox
 
     def rejoin(self) -> None:

@@ -93,9 +93,9 @@ class Demultiplexer:
             raise OSError(error.errno, text) from error
 
     def _unregister(self, row: Row) -> None:
-        with contextlib.suppress(KeyError, ValueError, OSError):
-            if self._selector.get_key(row.fd).data is row:
-                self._selector.unregister(row.fd)
+        # A row that has an interest is what the selector knows its descriptor by: `_register` sees to that.
+        with contextlib.suppress(KeyError, OSError):  # unless a `modify` failed, which forgets it
+            self._selector.unregister(row.fd)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when a row is ready (epoll, kqueue, devpoll).

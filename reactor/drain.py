@@ -62,7 +62,9 @@ class Drain:
     def abort_rest(self) -> None:
         """The time is up: abort what is left."""
         for row in self._loop.table:
-            if row.kind == "stream" and row.id not in self._aborting:
+            if row.phase is Phase.LINGERING:
+                row.expire()  # all is sent; a reset now would only destroy it
+            elif row.kind == "stream" and row.id not in self._aborting:
                 self._aborting.add(row.id)
                 place = f", waits at {row.waiting_at}" if row.waiting_at else ""
                 reason = f"the drain deadline has passed{place}"

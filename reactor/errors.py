@@ -14,6 +14,14 @@ from __future__ import annotations
 from typing import Literal
 
 
+def describe(error: BaseException) -> str:
+    """Return type and text of an error, even of one whose text cannot be had: a log line must not raise."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
 class ReactorError(Exception):
     """What every error of this library has in common."""
 

@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from .coroutines import Runner, Suspension, Task
-from .errors import Cancelled, ConnectionLost, EndOfStream, FramingError, LimitError, ReactorError
+from .errors import Cancelled, ConnectionLost, EndOfStream, FramingError, LimitError, ReactorError, describe
 from .limits import Limits
 from .phases import End, Phase
 from .streams import StreamRow
@@ -151,10 +151,10 @@ class HandledRow(StreamRow, Runner, Suspension):
         elif isinstance(error, (FramingError, LimitError)):
             self._refuse(error)
         elif isinstance(error, Exception):
-            self.finish(End.HANDLER_FAILED, f"{type(error).__name__}: {error}")
+            self.finish(End.HANDLER_FAILED, describe(error))
             (self.host or self.loop).contain(self, error)
         else:
-            self.finish(End.ABORTED, f"{type(error).__name__}: {error}")
+            self.finish(End.ABORTED, describe(error))
             if not isinstance(error, (Cancelled, GeneratorExit)):
                 raise error
 
@@ -170,8 +170,8 @@ class HandledRow(StreamRow, Runner, Suspension):
         super()._gone()
         for task in tuple(self.tasks or ()):
             task.cancel()
-        if self.coroutine is not None:
-            self.requeue()
+        if self.coroutine is not None or self.reader is not None or self.drainers:
+            self.requeue()  # user code must not run inside of settle
 
     def _release(self) -> None:
         if self.host is not None:

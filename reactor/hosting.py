@@ -53,7 +53,11 @@ def attach(
     sock = getattr(server, "socket", server)  # it may have been replaced since the server was made
     name = name or f"{type(server).__name__} {as_text(getattr(server, 'server_address', None))}"
     host = Host(loop, server, way_of(server, way, name), limits, name, owned, path)
-    host.open(poll_interval_s)
+    try:
+        host.open(poll_interval_s)
+    except BaseException:  # the selector refuses the descriptor: the server stays nobody's guest
+        server._host = None
+        raise
     return Listener(host.row, endpoint_of(sock), server.server_address, server)
 
 

@@ -23,6 +23,9 @@ from .waker import WakerRow
 # How long requests under way may take when the loop is stopped (Kubernetes sends SIGKILL 30 s after SIGTERM).
 DRAIN_S = 10.0
 
+# How often handlers and posted calls may clean up when a loop is closed; one that posts itself again would never end.
+LAST_ROUNDS = 10
+
 running: ContextVar[Any] = ContextVar("running reactor")
 
 
@@ -69,8 +72,7 @@ class Loop(Stages):
 
     @contextlib.contextmanager
     def _entered(self) -> Iterator[None]:
-        if self._closed:
-            raise RuntimeError("this reactor is closed; make a new one")
+        self._check_open()
         if self._in_turn:
             raise RuntimeError("this reactor runs already: run() and step() are not for its own handlers")
         self._in_turn = True
@@ -145,7 +147,7 @@ class Loop(Stages):
 
     def _tell_all(self) -> None:
         """Handlers hear of the end; what they still write is dropped."""
-        while self._posted or self.again:
+        for _ in range(LAST_ROUNDS):
             self._run_posted()
             self._dispatch([])
 
@@ -164,6 +166,10 @@ class Loop(Stages):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this reactor is closed; make a new one")
 
     @property
     def closed(self) -> bool:

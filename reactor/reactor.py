@@ -23,6 +23,7 @@ from .addresses import Endpoint, identity
 from .coroutine_streams import Stream
 from .coroutines import Task, coroutine_of
 from .datagrams import DatagramRow
+from .errors import describe
 from .hosting import attach
 from .limits import Limits
 from .listeners import HostableServer, Listener, Way, endpoint_of
@@ -67,6 +68,7 @@ class Reactor(Loop):
             OSError: it cannot be had.
             BlockingHandlerError: the handler blocks and nobody says how it may run.
         """
+        self._check_open()
         limits = limits or self.limits
         sock = _socket_at(endpoint, limits.backlog)
         try:
@@ -112,6 +114,7 @@ class Reactor(Loop):
         Raises:
             BlockingHandlerError: the handler blocks and nobody says how it may run.
         """
+        self._check_open()
         limits = limits or getattr(server, "limits", None) or self.limits
         return attach(self, server, way=way, limits=limits, name=name, owned=True)
 
@@ -172,7 +175,7 @@ class _Welcome:
         try:
             coroutine = self._handler(stream)
         except Exception as error:
-            stream.finish(End.HANDLER_FAILED, f"{type(error).__name__}: {error}")
+            stream.finish(End.HANDLER_FAILED, describe(error))
             self._loop.contain(stream, error)
         else:
             stream.start(coroutine)
@@ -186,12 +189,18 @@ def _socket_at(endpoint: str | socket.socket, backlog: int) -> socket.socket:
 
 
 def _name_of(handler: Any) -> str:
+    handler = _unwrapped(handler)
     return getattr(handler, "__name__", None) or type(handler).__name__
 
 
-def _is_async(handler: Any) -> bool:
+def _unwrapped(handler: Any) -> Any:
     while isinstance(handler, functools.partial):
         handler = handler.func
+    return handler
+
+
+def _is_async(handler: Any) -> bool:
+    handler = _unwrapped(handler)
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 

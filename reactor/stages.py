@@ -25,6 +25,7 @@ from .clock import Clock, MonotonicClock
 from .deadlines import Deadlines
 from .demultiplexer import Batch, Demultiplexer, Selector
 from .drain import Drain
+from .errors import describe
 from .limits import DEFAULTS, Limits
 from .observers import Observer, Observers, Turn
 from .phases import End
@@ -186,7 +187,7 @@ class Stages:
             try:
                 row.settle()
             except Exception as error:
-                row.expel(f"{type(error).__name__}: {error}")  # it would fail again, in this very loop, for ever
+                row.expel(describe(error))  # it would fail again, in this very loop, for ever
                 self.contain(row, error)
         self.dirty.clear()
 
@@ -246,13 +247,13 @@ class Stages:
             self.observer.on_error(row, error)
         if self.strict:
             raise error
-        log.error("%s failed in phase %s: %r", row, getattr(row, "phase", "-"), error, exc_info=error)
+        log.error("%s failed in phase %s: %s", row, getattr(row, "phase", "-"), describe(error), exc_info=error)
 
     def _row_failed(self, row: Row, error: Exception) -> None:
         """What no handler's own containment has caught ends its row."""
         if row is self._waker:
             raise error
-        row.finish(End.HANDLER_FAILED, f"{type(error).__name__}: {error}")
+        row.finish(End.HANDLER_FAILED, describe(error))
         self.contain(row, error)
 
     def _call(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -261,7 +262,7 @@ class Stages:
         except Exception as error:
             if self.strict:
                 raise
-            log.error("%r, called by the loop, failed: %r", function, error, exc_info=error)
+            log.error("%r, called by the loop, failed: %s", function, describe(error), exc_info=error)
 
     def _observer_failed(self, observer: Observer, method: str) -> None:
         log.exception("observer %r failed in %s", observer, method)

@@ -23,6 +23,7 @@ from .errors import EndOfStream, LimitError, ReactorError
 from .framing import RAW, Need
 from .phases import EVENT_OF_END, Event, Phase
 from .table import READ, WRITE
+from .transports import PLAIN, SHUT
 
 _IDLE = Phase.IDLE  # looking a member up on its enum costs 40 ns on CPython 3.11, twice an event
 # What leads from one live phase to another when a turn has changed what the row waits for.
@@ -94,11 +95,11 @@ class StreamRow(ConnectionRow):
             self.requests += fresh - 1
             self._frame(frame, held - inbox.size)
             budget -= fresh
-            if not inbox.size and not inbox.ahead and self.no_more is None:
+            if not inbox.size and not inbox.ahead and self.no_more is None and self.interest == READ:
                 return
             if budget <= 0:
                 self.requeue()  # the selector will not announce what is already here
-                return
+                break
         self.mark()
 
     def _next_frame(self, inbox: Inbox) -> Any:
@@ -137,8 +138,16 @@ class StreamRow(ConnectionRow):
     def stop_requested(self) -> None:
         """The reactor drains: an idle row hears of the end of its input, one with a request under way may finish it."""
         if self.phase is Phase.IDLE and not self.inbox_bytes:
-            self.linger_from = None  # no reply is on its way that a reset could destroy
-            self.end_input(EndOfStream("drain"))
+            if self.outbox is None:
+                self.linger_from = None  # no reply is on its way that a reset could destroy
+            self._drained()
+
+    def _drained(self) -> None:
+        """No further request: the handler hears of it in the next turn, as of the end of its input."""
+        if self.no_more is None:
+            self.no_more = EndOfStream("drain")
+            self.requeue()
+            self.mark()
 
     # -- the way out ------------------------------------------------------------------------------------------------
 
@@ -193,7 +202,7 @@ class StreamRow(ConnectionRow):
         if self.pending > self.limits.outbox_high_bytes:
             if "outbox" not in (self.pause_reasons or ()):
                 self.pause("outbox")
-        elif self.pause_reasons and self.pending <= self.limits.outbox_low_bytes:
+        elif self.pause_reasons and "outbox" in self.pause_reasons and self.pending <= self.limits.outbox_low_bytes:
             self.resume("outbox")
 
     def write_eof(self) -> None:
@@ -235,7 +244,7 @@ class StreamRow(ConnectionRow):
             return
         if self.half_close and self.outbox is None and self.end is None:
             self.half_close = False
-            self.transport.shut(self)
+            self._shut_our_side()
         self.loop.demultiplexer.set(self, self._wanted())
         self.loop.deadlines.guard(self)
 
@@ -249,26 +258,32 @@ class StreamRow(ConnectionRow):
             after = Phase.IDLE
         if after is not self.phase:
             self.advance(_EVENTS[self.phase, after])
-        if after is Phase.IDLE and self.loop.draining and self.no_more is None:
-            self.no_more = EndOfStream("drain")  # its request is answered: the last one
-            self.requeue()
+        if after is Phase.IDLE and self.loop.draining:
+            self._drained()  # its last request is answered
 
     def _shut(self) -> None:
         """All is sent: tell the peer, and linger unless its own end was seen."""
         if self.linger_from is None or (isinstance(self.no_more, EndOfStream) and self.no_more.cause == "peer"):
             self.advance(Event.DONE)
             return
-        self.transport.shut(self)
+        self._shut_our_side()
         if self.phase is Phase.FLUSHING:
             self.advance(Event.FLUSHED)
             self.linger_from = self.bytes_in
+
+    def _shut_our_side(self) -> None:
+        self.transport.shut(self)
+        if self.transport is PLAIN:
+            self.transport = SHUT
 
     def _wanted(self) -> int:
         """Return the interest that the phase and the marks ask for."""
         wanted = WRITE if self.outbox is not None else 0
         if self.phase is Phase.LINGERING:
             return wanted | READ
-        full = self.reader is None and self.inbox is not None and len(self.inbox) >= self.limits.inbox_bytes
+        # A row with a reader reads on, for its frame may be as long; unless it has frames and only waits for its turn.
+        busy = self.reader is None or self.queued
+        full = busy and self.inbox is not None and len(self.inbox) >= self.limits.inbox_bytes
         if self.phase in LIVE and self.no_more is None and not self.pause_reasons and not full:
             wanted |= READ
         return wanted

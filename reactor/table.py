@@ -199,8 +199,8 @@ class Row:
 
     def resume(self, reason: str) -> None:
         """Drop one reason; reading goes on when none is left."""
-        if self.pause_reasons:
-            self.pause_reasons.discard(reason)
+        if self.pause_reasons and reason in self.pause_reasons:
+            self.pause_reasons.remove(reason)
             self.pause_reasons = self.pause_reasons or None
             self.mark()
 

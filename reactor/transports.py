@@ -5,7 +5,8 @@ decision about phases; a transport reports bytes, end of stream, "not now" or a 
 its own state (TLS) is one object a row; the plain one has none and is shared by all.
 
 Rules: one `recv` an event (the selector is level-triggered and tells again) · data is dropped from the outbox only by
-the count that `send` returned · a flush stops at `bytes_per_turn`, so that one fast reader cannot hold the turn.
+the count that `send` returned · a flush stops at `bytes_per_turn` (or after one send of JOIN_BYTES, if that is more),
+so that one fast reader cannot hold the turn.
 """
 
 from __future__ import annotations
@@ -126,5 +127,22 @@ class GoneTransport(PlainTransport):
         """Nobody is there to be told."""
 
 
+class ShutTransport(PlainTransport):
+    """What a row has once our side is shut: the peer may still be heard, and what comes too late to be sent is dropped.
+
+    A send() now would be answered by EPIPE, and the reset after it would destroy the reply that is on its way.
+    """
+
+    __slots__ = ()
+
+    def flush(self, row: StreamLike) -> None:
+        """Drop the outbox."""
+        row.outbox, row.pending = None, 0
+
+    def shut(self, row: StreamLike) -> None:
+        """It is done."""
+
+
 PLAIN = PlainTransport()
+SHUT = ShutTransport()
 GONE = GoneTransport()

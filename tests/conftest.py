@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the engine: a loop on every selector, a clock that stands still, clients that are closed."""
+"""Fixtures for the tests of the engine: a loop on every selector, a clock that stands still, clients that end."""
 
 import logging
 import selectors
@@ -29,7 +29,7 @@ def clock() -> ManualClock:
 def make_loop(
     selector_class: Callable[[], selectors.BaseSelector] | None, clock: ManualClock
 ) -> Iterator[Callable[..., Reactor]]:
-    """Give a function that makes a reactor on the selector of this test, with more keywords; it is closed at the end."""
+    """Give a function that makes a reactor on the selector of this test; it is closed at the end."""
     with ExitStack() as stack:
 
         def make(**keywords: Any) -> Reactor:
@@ -59,6 +59,8 @@ def connect() -> Iterator[Callable[..., socket.socket]]:
             client = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
             if receive_buffer is not None:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            if not unix:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the second of two small sends waits
             client.settimeout(driving.CLIENT_S)
             client.connect(address)
             return client

@@ -22,7 +22,7 @@ class Waits:
 
     Attributes:
         timeouts: what each wait was given, in seconds; None: for ever.
-        at_rest: is set whenever the loop is about to wait with no timeout.
+        at_rest: is set whenever the loop is about to wait for more than a second.
     """
 
     def __init__(self, loop: Any) -> None:
@@ -33,7 +33,7 @@ class Waits:
 
     def __call__(self, timeout_s: float | None) -> Any:
         self.timeouts.append(timeout_s)
-        if timeout_s is None:
+        if timeout_s is None or timeout_s > 1:
             self.at_rest.set()
         return self._wait(timeout_s)
 

@@ -248,11 +248,8 @@ def test_arguments_that_make_no_sense(arguments: list[str], capsys: pytest.Captu
 
 
 def test_a_table_is_aligned() -> None:
-    assert report.aligned([["echo", "µs"], ["bare", "4.00"], ["reactor", "12.00"]]).splitlines() == [
-        "echo        µs",
-        "──────────────",
-        "bare      4.00",
-        "reactor  12.00"]
+    table = report.aligned([["echo", "µs"], ["reactor", "12.00"]])
+    assert table.splitlines() == ["echo        µs", "──────────────", "reactor  12.00"]
 
 
 # The servers, each in its process.

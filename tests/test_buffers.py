@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reactor.buffers import ALONE_BYTES, JOIN_BYTES, REST_BYTES, SPLIT_AHEAD, Inbox, consume, gather
@@ -128,6 +128,7 @@ OPERATIONS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(OPERATIONS, max_size=40), st.sampled_from([1, 2, 32]))
 def test_it_does_what_a_plain_string_of_bytes_does(operations: list[tuple[str, Any]], split_ahead: int) -> None:
     inbox, model = filled(split_ahead=split_ahead), b""
@@ -169,6 +170,10 @@ class Spied(bytearray):
         found = super().find(sub, start, *args)
         self.searched += (found if found >= 0 else len(self)) - start
         return found
+
+    def split(self, sep: Any = None, maxsplit: Any = -1) -> Any:
+        self.searched += len(self)
+        return super().split(sep, maxsplit)
 
 
 def copied(inbox: Inbox, before: Any) -> int:
@@ -260,12 +265,14 @@ def send_all(outbox: list[Any], accept: Callable[[int], int]) -> tuple[bytes, in
     return bytes(sent), sends, joined
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=20), st.randoms(use_true_random=False))
 def test_random_partial_sends_lose_nothing(chunks: list[bytes], rng: random.Random) -> None:
     outbox: list[Any] = list(chunks)
     assert send_all(outbox, lambda size: rng.randint(0, size))[0] == b"".join(chunks)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([1, 10, ALONE_BYTES - 1, ALONE_BYTES, JOIN_BYTES - 1, JOIN_BYTES, JOIN_BYTES + 1]), max_size=8

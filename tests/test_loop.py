@@ -654,7 +654,7 @@ def test_a_handler_that_closes_its_own_loop_leaves_no_riddle(make_loop: Callable
             errors.append(error)
             loop.stop()
 
-    client = connect(listen(loop, handler))
+    client = connect(listen(loop, handler, linger_s=0.01))
     client.sendall(b"x\n")
     loop.run()
     assert not streams(loop)

@@ -13,9 +13,8 @@ from tests.handlers.conftest import Client, Serving
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 both_kinds = pytest.mark.parametrize("scheme", ["udp", pytest.param("unix+dgram", marks=needs_unix)])
 
-AT_1970 = {"clock": lambda: 0.0}
-daytime_1970 = functools.partial(daytime.daytime_datagram, **AT_1970)
-time_1970 = functools.partial(time.time_datagram, **AT_1970)
+daytime_1970 = functools.partial(daytime.daytime_datagram, clock=lambda: 0)
+time_1970 = functools.partial(time.time_datagram, clock=lambda: 0)
 
 ANSWERING = [echo.echo_datagram, upper.upper_datagram, chargen.chargen_datagram, daytime_1970, time_1970]
 

@@ -1,0 +1,291 @@
+"""Signals: the first drains, the second aborts, and everything is put back as it was."""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from reactor import Phase, Reactor, Stream, sleep
+from tests.driving import listen, only, streams, turn_until
+from tests.running import PROMPT_S, Running, Waits, python, seconds_of, wait_for
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+
+STOPPING = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.fixture(autouse=True)
+def stray() -> Iterator[list[int]]:
+    """Catch the signals that a test lets slip, so that they do not end the test run; check that all is put back."""
+    got: list[int] = []
+    mine = {number: (lambda number, frame: got.append(number)) for number in STOPPING}
+    old = {number: signal.signal(number, handler) for number, handler in mine.items()}
+    old_fd = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(old_fd)
+    try:
+        yield got
+        assert {number: signal.getsignal(number) for number in STOPPING} == mine
+        assert wakeup_fd() == old_fd
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def wakeup_fd() -> int:
+    fd = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(fd)
+    return fd
+
+
+def kill(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+async def echo(stream: Stream) -> None:
+    while line := await stream.readline():
+        stream.write(line)
+
+
+async def works(stream: Stream) -> None:
+    await stream.readline()
+    await sleep(1000)
+
+
+@pytest.fixture
+def real(make_loop: Callable[..., Reactor]) -> Reactor:
+    """Give a reactor on the real clock."""
+    return make_loop(clock=None)
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_drains(real: Reactor, connect: Any, stray: list[int], number: int) -> None:
+    client = connect(listen(real, echo))
+    only(real)
+    waits = Waits(real)
+    sender = Running(lambda: (wait_for(waits.at_rest), kill(number)))
+    report = real.run()
+    sender.join()
+    assert len(report.idle) == 1
+    assert client.recv(1) == b""
+    assert stray == []
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_wakes_the_loop_without_delay(make_loop: Callable[..., Reactor], number: int) -> None:
+    def once() -> float:
+        loop = make_loop(clock=None)
+        waits = Waits(loop)
+
+        def send() -> float:
+            wait_for(waits.at_rest)
+            return seconds_of(lambda: (kill(number), wait_for(left)))
+
+        left = threading.Event()
+        sender = Running(send)
+        loop.run()
+        left.set()
+        return float(sender.join())
+
+    assert min(once() for _ in range(3)) <= PROMPT_S
+
+
+def test_a_second_signal_aborts_at_once(real: Reactor, connect: Any, stray: list[int]) -> None:
+    client = connect(listen(real, works))
+    client.sendall(b"x\n")
+    turn_until(real, lambda: streams(real) and only(real).phase is Phase.WORKING)
+    row = only(real)
+
+    def second() -> None:
+        if real.draining:
+            real.hooks.clear()
+            signal.raise_signal(signal.SIGTERM)
+
+    real.hooks.append((second, lambda: 0))
+    real.call_soon(signal.raise_signal, signal.SIGINT)
+    report = real.run()
+    assert [one.id for one in report.aborted] == [row.id]
+    assert report.seconds < 5
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert stray == []
+
+
+def test_two_signals_in_one_turn_abort(real: Reactor, connect: Any) -> None:
+    client = connect(listen(real, works))
+    client.sendall(b"x\n")
+    turn_until(real, lambda: streams(real) and only(real).phase is Phase.WORKING)
+    for _ in range(3):
+        real.call_soon(signal.raise_signal, signal.SIGINT)
+    report = real.run()
+    assert len(report.aborted) == 1
+    assert report.seconds < 5
+
+
+def test_handlers_and_wakeup_descriptor_are_put_back(real: Reactor, stray: list[int]) -> None:
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    inside: list[Any] = []
+    real.call_soon(lambda: inside.extend([signal.getsignal(signal.SIGINT), wakeup_fd()]))
+    real.call_soon(real.stop)
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        signal.set_wakeup_fd(near.fileno())
+        try:
+            real.run()
+            assert wakeup_fd() == near.fileno()
+        finally:
+            signal.set_wakeup_fd(-1)
+    assert inside[0] not in before.values()
+    assert inside[1] >= 0
+    assert {number: signal.getsignal(number) for number in STOPPING} == before
+    signal.raise_signal(signal.SIGINT)
+    assert stray == [signal.SIGINT]
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+def test_they_are_put_back_when_an_exception_leaves_the_loop(real: Reactor, error: BaseException) -> None:
+    def leave() -> None:
+        raise error
+
+    real.call_soon(leave)
+    with pytest.raises(type(error)):
+        real.run()  # the fixture compares
+
+
+def test_ignored_and_default_handlers_come_back_as_such(real: Reactor) -> None:
+    mine = signal.getsignal(signal.SIGTERM)
+    for handler in (signal.SIG_IGN, signal.SIG_DFL):
+        signal.signal(signal.SIGTERM, handler)
+        real.stop()
+        real.run()
+        assert signal.getsignal(signal.SIGTERM) is handler
+    signal.signal(signal.SIGTERM, mine)
+
+
+def test_off_the_main_thread_nothing_is_installed(real: Reactor, stray: list[int]) -> None:
+    before = [signal.getsignal(number) for number in STOPPING], wakeup_fd()
+    waits = Waits(real)
+    running = Running(real.run)
+    wait_for(waits.at_rest)
+    assert ([signal.getsignal(number) for number in STOPPING], wakeup_fd()) == before
+    signal.raise_signal(signal.SIGINT)
+    assert stray == [signal.SIGINT]
+    assert running.thread.is_alive()
+    real.stop()
+    running.join()
+
+
+def test_handle_signals_false_leaves_them_alone(real: Reactor, stray: list[int]) -> None:
+    seen: list[Any] = []
+    real.call_soon(lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    real.call_soon(signal.raise_signal, signal.SIGINT)
+    real.call_soon(real.stop)
+    before = signal.getsignal(signal.SIGINT)
+    real.run(handle_signals=False)
+    assert seen == [before]
+    assert stray == [signal.SIGINT]
+
+
+def test_step_and_run_until_leave_them_alone(real: Reactor) -> None:
+    before = [signal.getsignal(number) for number in STOPPING], wakeup_fd()
+    seen: list[Any] = []
+
+    async def look() -> None:
+        seen.append(([signal.getsignal(number) for number in STOPPING], wakeup_fd()))
+
+    real.spawn(look)
+    real.step(0.01)
+    real.run_until(look)
+    assert seen == [before, before]
+
+
+@pytest.mark.parametrize("handle_signals", [True, False])
+def test_a_programs_own_handler_may_stop_the_loop(real: Reactor, handle_signals: bool) -> None:
+    old = signal.signal(signal.SIGUSR1, lambda number, frame: real.stop())
+    waits = Waits(real)
+    try:
+        sender = Running(lambda: (wait_for(waits.at_rest), kill(signal.SIGUSR1)))
+        real.run(handle_signals=handle_signals)
+        sender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+
+
+def test_a_storm_of_signals_is_survived(real: Reactor) -> None:
+    """The socket pair fills up, which warns about nothing and loses nothing."""
+    got: list[int] = []
+    old = signal.signal(signal.SIGUSR1, lambda number, frame: got.append(number))
+
+    def storm() -> None:
+        for _ in range(20_000):
+            signal.raise_signal(signal.SIGUSR1)
+        real.call_soon(real.stop)
+
+    try:
+        real.call_soon(storm)
+        real.run()
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    assert len(got) == 20_000
+
+
+def test_ctrl_c_in_a_program_of_its_own() -> None:
+    """With Python's own handlers: no traceback, and KeyboardInterrupt is back after the loop."""
+    printed = python(
+        """
+        import os, signal
+        from reactor import Reactor
+        with Reactor() as loop:
+            loop.listen("tcp://127.0.0.1:0", print, way="inline")
+            loop.call_later(0.01, os.kill, os.getpid(), signal.SIGINT)
+            print(loop.run())
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            while True: pass
+        except KeyboardInterrupt:
+            print("KeyboardInterrupt")
+        """
+    )
+    assert printed.startswith("drained in 0.0")
+    assert printed.endswith("\nKeyboardInterrupt\n")
+
+
+def test_a_signal_while_a_handler_holds_the_loop_is_not_lost(real: Reactor, connect: Any) -> None:
+    async def holds(stream: Stream) -> None:
+        await stream.readline()
+        kill(signal.SIGTERM)
+        for _ in range(1000):  # bytecode boundaries: the interpreter runs the handler here
+            pass
+        stream.write(b"done\n")
+
+    client = connect(listen(real, holds, linger_s=0.01))
+    client.sendall(b"x\n")
+    with contextlib.suppress(ConnectionResetError):
+        real.run()
+        assert client.recv(10) == b"done\n"
+
+
+def test_selectors_that_are_interrupted_go_on(selector_class: Callable[[], selectors.BaseSelector] | None) -> None:
+    """EINTR: a signal whose handler does nothing neither ends a wait with an error nor ends the loop."""
+    old = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    try:
+        with Reactor(selector=selector_class() if selector_class else None) as loop:
+            waits = Waits(loop)
+
+            def send() -> None:
+                wait_for(waits.at_rest)
+                for _ in range(20):
+                    kill(signal.SIGUSR1)
+                loop.stop()
+
+            sender = Running(send)
+            loop.run()
+            sender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, old)

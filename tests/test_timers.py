@@ -1,0 +1,133 @@
+"""Timers: in order, at most those that were due when the stage began, and no memory of cancelled ones."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reactor.timers import PURGE_FROM, Timers
+
+
+def run(timers: Timers, now: float) -> None:
+    """What the loop does in its fourth stage."""
+    for function, args in timers.due(now):
+        function(*args)
+
+
+@pytest.fixture
+def timers() -> Timers:
+    return Timers()
+
+
+@pytest.fixture
+def calls() -> list[Any]:
+    return []
+
+
+def test_they_are_called_in_the_order_of_their_times(timers: Timers, calls: list[Any]) -> None:
+    for at in (3, 1, 2, 1, 5):
+        timers.add(at, calls.append, ((at, len(calls)),))
+    timers.add(1, calls.append, ("third at 1",))
+    assert (len(timers), timers.next_at) == (6, 1)
+    run(timers, 0.999)
+    assert calls == []
+    run(timers, 3)
+    assert calls == [(1, 0), (1, 0), "third at 1", (2, 0), (3, 0)]
+    run(timers, 3)
+    assert (len(calls), timers.next_at) == (5, 5)
+
+
+def test_a_cancelled_one_is_not_called(timers: Timers, calls: list[Any]) -> None:
+    first, second = timers.add(1, calls.append, (1,)), timers.add(2, calls.append, (2,))
+    first.cancel()
+    first.cancel()
+    assert timers.next_at == 2
+    run(timers, 5)
+    assert calls == [2]
+    second.cancel()
+    assert (len(timers), timers.next_at, timers._cancelled) == (0, None, 0)
+
+
+def test_a_timer_cancels_one_that_is_due_with_it(timers: Timers, calls: list[Any]) -> None:
+    timers.add(1, lambda: second.cancel(), ())
+    second = timers.add(1, calls.append, ("cancelled",))
+    timers.add(1, calls.append, ("called",))
+    run(timers, 1)
+    assert calls == ["called"]
+    assert (len(timers), timers._cancelled) == (0, 0)
+
+
+def test_a_timer_cancels_itself_while_it_is_called(timers: Timers, calls: list[Any]) -> None:
+    timer = timers.add(1, lambda: (timer.cancel(), calls.append(1)), ())
+    run(timers, 1)
+    run(timers, 1)
+    assert calls == [1]
+    assert timers._cancelled == 0
+
+
+@pytest.mark.parametrize("delay_s", [0, -1])
+def test_one_that_rearms_at_once_starves_nobody(timers: Timers, calls: list[Any], delay_s: float) -> None:
+    def again() -> None:
+        calls.append("again")
+        timers.add(1 + delay_s, again, ())
+
+    timers.add(1, again, ())
+    timers.add(1, calls.append, ("other",))
+    run(timers, 1)
+    assert calls == ["again", "other"]
+    timers.add(1, calls.append, ("new",))
+    run(timers, 1)
+    assert sorted(calls) == ["again", "again", "new", "other"]
+    assert len(timers) == 1
+
+
+def test_those_behind_a_call_that_raises_are_due_the_next_time(timers: Timers, calls: list[Any]) -> None:
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    timers.add(1, calls.append, (1,))
+    timers.add(2, fail, ())
+    cancelled = timers.add(3, calls.append, ("cancelled",))
+    timers.add(4, calls.append, (4,))
+    timers.add(9, calls.append, (9,))
+    with pytest.raises(KeyboardInterrupt):
+        run(timers, 5)
+    cancelled.cancel()
+    assert (calls, timers.next_at) == ([1], 4)
+    run(timers, 5)
+    assert (calls, timers.next_at) == ([1, 4], 9)
+    assert timers._cancelled == 0
+
+
+@pytest.mark.parametrize("keep", [0, 1_000])
+def test_cancelled_ones_are_not_remembered(timers: Timers, keep: int) -> None:
+    for at in range(keep):
+        timers.add(at, print, ())
+    largest = 0
+    for _ in range(1_000_000 // (10 if keep else 1)):
+        timers.add(1e6, print, ()).cancel()
+        largest = max(largest, len(timers))
+    assert largest <= 2 * keep + PURGE_FROM + 2
+    assert timers.next_at == (0 if keep else None)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_survives_the_dropping_of_cancelled_ones(timers: Timers, calls: list[Any], seed: int) -> None:
+    rng = random.Random(seed)
+    armed = [timers.add(at, calls.append, (at,)) for at in rng.sample(range(10_000), 500)]
+    for timer in rng.sample(armed, 350):
+        timer.cancel()
+    assert len(timers) < 400, "none was dropped"
+    run(timers, 1e9)
+    assert calls == sorted(calls)
+    assert len(calls) == 150
+
+
+@pytest.mark.parametrize("order", [list, lambda timers: list(reversed(timers))])
+def test_many_armed_ones_are_given_back_when_they_are_cancelled(timers: Timers, order: Callable[..., Any]) -> None:
+    armed = [timers.add(at, print, ()) for at in range(100_000)]
+    for count, timer in enumerate(order(armed), 1):
+        timer.cancel()
+        assert len(timers) <= 2 * (len(armed) - count) + PURGE_FROM + 1
+    assert timers.next_at is None
