@@ -122,6 +122,7 @@ class AcceptorRow(ListeningRow):
             log.warning("%s: connection from %s was dropped: %s", self, sockaddr, error)
             sock.close()
         except Exception as error:
+            sock.close()
             self.loop.contain(self, error)  # a hook failed: the listener goes on
 
     def _room(self) -> bool:

@@ -49,6 +49,7 @@ class BaseServer:
     limits: Limits | None = None
     socket: Any
     _host: Any = None
+    _asks_host = True  # process_request does: see `Host.offload`
 
     def __init__(self, server_address: Any, RequestHandlerClass: Any) -> None:
         _check_handler(RequestHandlerClass)
@@ -163,6 +164,9 @@ class BaseServer:
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Have the request handled, then shut it down. The mixins override it."""
+        if self._host is not None and self._host.offloads:  # way="thread" or "fork" was asked for, without a mixin
+            self._host.offload(request, client_address)
+            return
         self.finish_request(request, client_address)
         if not isinstance(request, Stream):  # its coroutine has only begun: the loop shuts it down when it ends
             self.shutdown_request(request)

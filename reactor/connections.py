@@ -45,7 +45,7 @@ class ConnectionRow(Row):
     kind: Kind = "stream"
     __slots__ = (
         "_need", "acceptor", "framing", "half_close", "inbox", "linger_from", "no_more", "outbox", "owing", "pending",
-        "progress", "reader", "stalled_at", "transport", "wrote",
+        "progress", "reader", "request_at", "stalled_at", "transport", "wrote",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +64,7 @@ class ConnectionRow(Row):
         self.half_close = False  # shut our side once the outbox is empty
         self.stalled_at: float | None = None  # since when the peer has taken nothing of the outbox
         self.progress = 0  # bytes_out at that time
+        self.request_at: float = loop.now  # when the request under way began
         self.linger_from: int | None = 0  # bytes_in when the lingering began; None: no need to linger
         self._need: Need | None = None
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
@@ -109,7 +110,11 @@ class ConnectionRow(Row):
 
     def deadline_at(self) -> float | None:
         """Return when the phase, or a peer that takes nothing, has used up its time (monotonic s)."""
-        deadline = super().deadline_at()
+        if self.phase is Phase.RECEIVING:  # absolute: neither a byte nor some work in between gives it more time
+            limit_s = self.limits.request_s
+            deadline = None if limit_s is None else self.request_at + limit_s
+        else:
+            deadline = super().deadline_at()
         if self.outbox is None or self.limits.write_stall_s is None:
             return deadline
         stall = (self.loop.now if self.stalled_at is None else self.stalled_at) + self.limits.write_stall_s
@@ -138,7 +143,8 @@ class ConnectionRow(Row):
     def _out_of_time(self, now: float) -> None:
         """Tell the handler by a LimitError at its await, so that it can say goodbye; then the row ends."""
         name = RULES[self.phase].bounded_by or ""
-        error = LimitError(name, getattr(self.limits, name), now - self.since, f"in phase {self.phase}")
+        began_at = self.request_at if self.phase is Phase.RECEIVING else self.since
+        error = LimitError(name, getattr(self.limits, name), now - began_at, f"in phase {self.phase}")
         self.no_more = error
         super().finish(End.LIMIT, str(error))
         self.fail(error)
@@ -204,12 +210,6 @@ class ConnectionRow(Row):
         if self.inbox is not None and self.inbox.ahead:
             self.requests -= len(self.inbox.ahead)
             self.inbox.rejoin()
-
-    def resume(self, reason: str) -> None:
-        """Drop one reason; with none left, go on with what is already here."""
-        super().resume(reason)
-        if not self.pause_reasons and (self.inbox or self.no_more is not None):
-            self.requeue()
 
     def fail(self, error: ReactorError) -> None:
         """Tell whoever reads that there will be no frame: for floor 6 to define."""

@@ -155,6 +155,8 @@ class Stream(HandledRow):
             self.tasks = set()
         task: Task[T] = Task(self.loop, coroutine_of(function, args, kwargs), self)
         self.tasks.add(task)
+        if self.phase is Phase.CLOSED:
+            task.cancel()  # from the `finally` of a handler whose row is gone
         return task
 
     async def __aenter__(self) -> Self:

@@ -57,7 +57,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         """Hand a frame to whoever reads: nearly always the handler of this very row."""
         if self.reader is not self:
             reader, self.reader = self.reader, None
-            self.since = self.loop.now  # what others take is a request of its own, as with `frames()`
+            self.since = self.request_at = self.loop.now  # what others take is a request of its own, as with `frames()`
             self.owing = self.wrote = False
             self.mark()
             reader.proceed(frame)
@@ -74,6 +74,7 @@ class HandledRow(StreamRow, Runner, Suspension):
                 self.since = self.loop.now
                 if self.phase is _IDLE:
                     return
+                self.request_at = self.loop.now
             else:
                 self.owing = True
             self.mark()
@@ -94,7 +95,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         self.owing = self.owing or (self.bytes_in > 0 and not self.wrote)
         if self.wrote:
             self.wrote = self.owing = False
-            self.since = self.loop.now
+            self.since = self.request_at = self.loop.now
         if self.no_more is not None or self.inbox:
             self.requeue()
 
@@ -146,6 +147,8 @@ class HandledRow(StreamRow, Runner, Suspension):
 
     def _ended(self, error: BaseException) -> None:
         """The handler has returned or raised: the row ends, with an end code and at most one line in the log."""
+        if self.no_more is not None:
+            self.no_more.__traceback__ = None  # whose frames hold the row, and the rows of its whole batch
         if isinstance(error, (StopIteration, EndOfStream, ConnectionLost)):
             self.finish(End.FINISHED, "" if isinstance(error, StopIteration) else str(error))
         elif isinstance(error, (FramingError, LimitError)):
@@ -160,11 +163,16 @@ class HandledRow(StreamRow, Runner, Suspension):
 
     def _refuse(self, error: FramingError | LimitError) -> None:
         """Say what the protocol says before it hangs up (400, 408, -ERR ...)."""
-        log.info("%s ends: %s", self, error)
-        refusal = self.framing.refusal(error)
-        if refusal and self.phase is not Phase.CLOSED:
-            self.write(refusal)
+        log.info("%s ends: %s", str(self), describe(error))  # texts: a kept record must not keep the row
         self.finish(End.BAD_FRAME if isinstance(error, FramingError) else End.LIMIT, str(error))
+        try:
+            refusal = self.framing.refusal(error)
+            if refusal and self.phase is not Phase.CLOSED:
+                self.write(refusal)
+        except LimitError:
+            pass  # the outbox is full of what the peer does not read anyway
+        except Exception as another:
+            (self.host or self.loop).contain(self, another)
 
     def _gone(self) -> None:
         super()._gone()

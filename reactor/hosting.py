@@ -110,9 +110,10 @@ class Host:
 
     def close(self) -> None:
         """The listener has left the table."""
+        if self.owned:
+            unlink_if_ours(self._path)
         if self.owned and self._listens:
             self._socket.close()  # give the port back now; server_close may have to wait for threads
-            unlink_if_ours(self._path)
         elif self._listens and self._socket.fileno() >= 0:
             self._socket.settimeout(self._timeout_s)
         self._closing = True
@@ -178,7 +179,7 @@ class Host:
         """verify, process; on an error or a refusal shut the request down, once. True: it is being processed."""
         try:
             if self.server.verify_request(request, client_address):
-                self.processor.process_request(request, client_address)
+                self._call_process_request(request, client_address)
                 return True
         except Exception as error:
             if self.loop.observer is not None:
@@ -193,6 +194,15 @@ class Host:
             raise
         self._shut(request)
         return False
+
+    def _call_process_request(self, request: Any, client_address: Any) -> None:
+        """A server of another make cannot ask its host who processes; then the host goes past its process_request."""
+        if getattr(self.server, "_asks_host", False):
+            self.server.process_request(request, client_address)
+        elif self.way == "coroutine":
+            self.server.finish_request(request, client_address)  # theirs would shut down what has only begun
+        else:
+            self.processor.process_request(request, client_address)
 
     def _shut(self, request: Any) -> None:
         if isinstance(request, Stream):
@@ -214,6 +224,15 @@ class Host:
             self.server.handle_error(stream, stream.sockaddr)
         except Exception as another:
             self.loop.contain(stream, another)
+
+    @property
+    def offloads(self) -> bool:
+        """Was a thread or child asked for, for a server that has no mixin?"""
+        return self.processor is not self.server
+
+    def offload(self, request: Any, client_address: Any) -> None:
+        """Have a request processed as if the server had the mixin."""
+        self.processor.process_request(request, client_address)
 
     # -- what threads and children report ---------------------------------------------------------------------------
 

@@ -189,13 +189,15 @@ class StreamRow(ConnectionRow):
         self.outbox.append(data)
         self.pending += size
         self.mark()
-        if self.pending > self.limits.outbox_high_bytes and not self.interest & WRITE:
+        if not self.interest & WRITE:  # else the socket was full, and will tell
             self.transport.flush(self)
-            self._heed_marks()
+        self._heed_marks()
 
     def _heed_marks(self) -> None:
         """Above the high mark the row is not read until it is below the low one; note since when the peer stalls."""
         if self.outbox is None:
+            if self.stalled_at is not None and self.phase is _IDLE:
+                self.since = self.loop.now  # idle from when the peer has taken the whole reply
             self.stalled_at = None
         elif self.stalled_at is None or self.bytes_out != self.progress:
             self.stalled_at, self.progress = self.loop.now, self.bytes_out
@@ -213,7 +215,19 @@ class StreamRow(ConnectionRow):
     def pause(self, reason: str) -> None:
         """Stop reading, for one more reason; frames that were cut ahead wait with the rest."""
         super().pause(reason)
+        if self.inbox is None:
+            self.new_inbox()  # bytes that arrive in this batch have to wait there
         self.rejoin()
+
+    def resume(self, reason: str) -> None:
+        """Drop one reason; with none left, go on with what is already here."""
+        super().resume(reason)
+        if self.pause_reasons:
+            return
+        if self.inbox or self.no_more is not None:
+            self.requeue()
+        elif self.loop.observer is None:
+            self.inbox = None
 
     # -- settle -----------------------------------------------------------------------------------------------------
 
@@ -257,6 +271,8 @@ class StreamRow(ConnectionRow):
         else:
             after = Phase.IDLE
         if after is not self.phase:
+            if self.phase is _IDLE:
+                self.request_at = self.loop.now
             self.advance(_EVENTS[self.phase, after])
         if after is Phase.IDLE and self.loop.draining:
             self._drained()  # its last request is answered

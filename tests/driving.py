@@ -17,6 +17,7 @@ WAIT_S = 0.01
 TURNS = 500
 # How long a client waits for its peer before the test fails (s).
 CLIENT_S = 5.0
+RECEIVE_BYTES = 1 << 18
 
 # Every selector that this platform has; None is the reactor's own choice.
 SELECTORS: dict[str, Callable[[], selectors.BaseSelector] | None] = {"default": None}
@@ -67,40 +68,34 @@ def turns(loop: Any, count: int = 3) -> list[Any]:
 def receive(loop: Any, client: socket.socket, size: int) -> bytes:
     """Step the loop until the client has received `size` bytes (fewer if the stream ends before)."""
     data = bytearray()
-    _receive(loop, client, data, lambda: len(data) >= size, size)
+    _receive(loop, client, data, size)
     return bytes(data)
 
 
-def receive_all(loop: Any, client: socket.socket, turns: int = 20_000) -> bytes:
+def receive_all(loop: Any, client: socket.socket) -> bytes:
     """Step the loop until the client's stream has ended, and return all that it got; a reset is raised."""
     data = bytearray()
-    ended = _receive(loop, client, data, lambda: False, 1 << 20, turns)
-    assert ended, f"the stream did not end within {turns} turns:\n{loop.table}"
+    _receive(loop, client, data, None)
     return bytes(data)
 
 
-def _receive(
-    loop: Any, client: socket.socket, data: bytearray, enough: Callable[[], bool], size: int, turns: int = 20_000
-) -> bool:
-    """Fill `data` until there is enough of it; True: the stream has ended."""
+def _receive(loop: Any, client: socket.socket, data: bytearray, size: int | None) -> None:
+    """Fill `data` up to `size` bytes (None: any number) or the end of the stream."""
     idle = 0
     client.setblocking(False)
     try:
-        for _ in range(turns):
-            if enough():
-                return False
+        while size is None or len(data) < size:
             loop.step(0 if idle < 3 else WAIT_S)
             try:
-                piece = client.recv(min(size - len(data), 1 << 18) if size < 1 << 20 else 1 << 18)
+                piece = client.recv(RECEIVE_BYTES if size is None else min(RECEIVE_BYTES, size - len(data)))
             except BlockingIOError:
                 idle += 1
                 assert idle < TURNS, f"nothing comes; {len(data)} bytes received:\n{loop.table}"
-                continue
-            idle = 0
-            if not piece:
-                return True
-            data += piece
-        return False
+            else:
+                idle = 0
+                if not piece:
+                    return
+                data += piece
     finally:
         client.settimeout(CLIENT_S)
 
@@ -110,14 +105,15 @@ def send_all(loop: Any, client: socket.socket, data: bytes) -> None:
     view = memoryview(data)
     client.setblocking(False)
     try:
-        for _ in range(20_000):
-            if not view:
-                return
+        idle = 0
+        while view:
             try:
-                view = view[client.send(view[: 1 << 18]) :]
+                view = view[client.send(view[:RECEIVE_BYTES]) :]
+                idle = 0
             except BlockingIOError:
+                idle += 1
+                assert idle < TURNS, f"{len(view)} bytes are left to send:\n{loop.table}"
                 loop.step(WAIT_S)
-        raise AssertionError(f"{len(view)} bytes are left to send:\n{loop.table}")
     finally:
         client.settimeout(CLIENT_S)
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import gc
+import logging
 import os
+import random
 import socket
 import threading
 from collections import Counter
@@ -26,6 +28,7 @@ from reactor import (
     Reactor,
     Stream,
     sleep,
+    timeout,
 )
 from tests.driving import (
     ask,
@@ -319,6 +322,27 @@ def test_a_peer_that_reads_a_long_reply_is_not_idle(loop: Reactor, connect: Any,
     assert len(receive(loop, client, 10_000_000 - received)) == 10_000_000 - received
 
 
+def test_a_pipelined_request_that_waits_for_the_reader_of_the_reply_before_it_does_not_expire(
+    loop: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    """The second request is here in full; it is this program that does not read on, while the peer makes progress."""
+
+    async def serve(stream: Stream) -> None:
+        while await stream.readline():
+            stream.write(b"x" * 6_000_000)
+
+    client = connect(listen(loop, serve), **SLOW)
+    row = only(loop)
+    client.sendall(b"one\ntwo\n")
+    turn_until(loop, lambda: row.outbox_bytes)
+    received = 0
+    while received < 12_000_000:
+        clock.advance(10)
+        received += len(receive(loop, client, 1_000_000))
+        assert row.end is None
+    assert received == 12_000_000
+
+
 @pytest.mark.parametrize("where", ["reading", "sleeping"])
 def test_a_goodbye_arrives_and_the_first_end_code_stands(
     loop: Reactor, connect: Any, clock: ManualClock, where: str, logged: Any
@@ -361,6 +385,22 @@ def test_a_handler_that_ignores_the_limit_is_ended_all_the_same(
     assert receive_all(loop, client) == b""
     client.close()
     until_gone(loop, row)
+    assert row.end is End.LIMIT
+
+
+def test_a_goodbye_may_be_drained(loop: Reactor, connect: Any, clock: ManualClock) -> None:
+    async def serve(stream: Stream) -> None:
+        try:
+            await stream.readline()
+        except LimitError:
+            stream.write(b"bye" * 100_000)
+            await stream.drain()
+
+    client = connect(listen(loop, serve))
+    row = only(loop)
+    turns(loop)
+    pass_time(loop, clock, 75)
+    assert receive_all(loop, client) == b"bye" * 100_000
     assert row.end is End.LIMIT
 
 
@@ -675,6 +715,58 @@ def test_cleanup_of_a_cut_handler_may_wait_and_use_others(loop: Reactor, connect
     pass_time(loop, clock, 3)
     turns(loop)
     assert done == ["cleaned up"]
+
+
+@pytest.mark.parametrize("end", ["peer closed", "finished", "limit", "reset while flushing", "abort while flushing"])
+def test_whoever_drains_the_row_of_another_hears_that_it_is_gone(
+    loop: Reactor, connect: Any, clock: ManualClock, end: str
+) -> None:
+    rows: list[Stream] = []
+    told: list[BaseException] = []
+
+    async def serve(stream: Stream) -> None:
+        rows.append(stream)
+        if len(rows) == 1:
+            if await stream.readline() == b"flush\n":
+                stream.write(b"x" * 10_000_000)
+                await sleep(1)
+            return
+        while await stream.readline():
+            try:
+                await rows[0].drain()
+            except ConnectionLost as error:
+                told.append(error)
+            stream.write(b"still here\n")
+
+    listener = listen(loop, serve, idle_s=1000)
+    client = connect(listener, **SLOW)
+    row = only(loop)
+    other = connect(listener)
+    turn_until(loop, lambda: len(rows) == 2)
+    flushing = "while flushing" in end
+    if flushing:
+        client.sendall(b"flush\n")
+        turn_until(loop, lambda: row.outbox_bytes)
+        other.sendall(b"drain\n")
+        turn_until(loop, lambda: rows[1].phase is Phase.WORKING)
+        pass_time(loop, clock, 1)
+        assert row.phase is Phase.FLUSHING
+        assert told == []
+        reset(client) if "reset" in end else row.abort("a test")
+    elif end == "limit":
+        clock.advance(999)
+        ask(loop, other, b"\n", b"still here\n")
+        pass_time(loop, clock, 1)
+    elif end == "finished":
+        client.sendall(b"go\n")
+        turns(loop)
+    if not flushing:
+        client.close()
+    until_gone(loop, row)
+    if not flushing:
+        other.sendall(b"drain\n")
+    assert receive(loop, other, 11) == b"still here\n"
+    assert len(told) == 1
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------
@@ -1098,6 +1190,122 @@ def test_a_descriptor_is_not_reused_within_a_batch(loop: Reactor, connect: Any) 
             sock.close()
 
 
+# -- anything goes ----------------------------------------------------------------------------------------------------
+
+READ, WRITE = 1, 2
+
+
+class Client:
+    """A client of the random walk, which checks that what comes back is what it sent, in order and from the start."""
+
+    def __init__(self, sock: socket.socket, dice: random.Random) -> None:
+        self.sock, self.dice = sock, dice
+        sock.setblocking(False)
+        self.sent, self.received = bytearray(), 0
+        self.finished = False
+
+    def send(self) -> None:
+        size = self.dice.choice([1, 3, 10, 100, 5000, 70_000])
+        data = bytes(self.dice.choice(b"abcdefgh\n\n") for _ in range(min(size, 200))) * max(1, size // 200)
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self.sent += data[: self.sock.send(data)]
+
+    def read(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            data = self.sock.recv(self.dice.choice([10, 1000, 100_000]))
+            assert self.sent[self.received : self.received + len(data)] == data
+            self.received += len(data)
+
+    def leave(self) -> None:
+        self.finished = True
+        how = self.dice.choice(["half", "close", "reset"])
+        if how == "half":
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)
+            self.finished = False
+        elif how == "close":
+            self.sock.close()
+        else:
+            reset(self.sock)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_random_walk_keeps_every_invariant(
+    watched: Reactor, ends: Ends, connect: Any, clock: ManualClock, seed: int
+) -> None:
+    dice, loop = random.Random(seed), watched
+    rows: list[Stream] = []
+
+    async def answer(stream: Stream) -> None:
+        while line := await stream.readline(max_bytes=1 << 20):
+            stream.write(line)
+
+    async def serve(stream: Stream) -> None:
+        rows.append(stream)
+        kind = dice.randrange(5)
+        if kind == 0:
+            await stream.spawn(answer, stream).wait()
+        while line := await stream.readline(max_bytes=1 << 20):
+            if kind == 1:
+                await sleep(dice.choice([0, 0, 1]))
+            stream.write(line)
+            if kind == 2:
+                await stream.drain()
+            elif kind == 3:
+                with contextlib.suppress(TimeoutError):
+                    async with timeout(1):
+                        await sleep(dice.choice([0, 1, 2]))
+
+    limits = {"frames_per_turn": dice.choice([1, 3, 32]), "outbox_high_bytes": dice.choice([100, 65536])}
+    limits["outbox_low_bytes"] = limits["outbox_high_bytes"] // 4
+    listener = listen(loop, serve, counting(dice.choice([4096, 200_000])), **limits)
+    clients: list[Client] = []
+    for _ in range(600):
+        clients = [client for client in clients if not client.finished]
+        live = streams(loop)
+        action = dice.randrange(100)
+        if (action < 10 and len(clients) < 12) or not clients:
+            clients.append(Client(connect(listener, receive_buffer=dice.choice([4096, 1 << 20])), dice))
+        elif action < 14:
+            dice.choice(clients).leave()
+        elif action < 40:
+            dice.choice(clients).send()
+        elif action < 60:
+            dice.choice(clients).read()
+        elif action < 80 and live:
+            row = dice.choice(live)
+            dice.choice([
+                lambda row=row: row.pause("a test"), lambda row=row: row.resume("a test"),
+                lambda row=row: row.resume("a test"), lambda row=row: row.resume("a test"),
+                lambda row=row: row.resume("a test"), lambda row=row: row.resume("never given"),
+                lambda row=row: dice.random() < 0.2 and row.close(),
+                lambda row=row: dice.random() < 0.2 and row.abort("a test"),
+            ])()  # fmt: skip
+        elif action < 84:
+            clock.advance(dice.choice([0.5, 1, 10, 31]))
+        turns(loop, 2)
+        assert not loop.dirty
+        assert listener.row.members == len(streams(loop)) == loop.table.connections
+        for row in streams(loop):
+            assert row.phase is not Phase.CLOSED
+            assert bool(row.interest & WRITE) is bool(row.outbox_bytes)
+            assert not (row.interest & READ and row.paused and row.phase is not Phase.LINGERING), row
+            assert row.inbox_bytes <= 2 * 65536  # no line is long
+            due = row.deadline_at()
+            assert due is None or (row.guarded_at is not None and row.guarded_at <= due), row
+            assert row.bytes_out <= row.bytes_in
+    for row in streams(loop):
+        row.resume("a test")
+    for client in clients:
+        client.sock.close()
+    for _ in range(10):
+        pass_time(loop, clock, 31)
+    assert not streams(loop)
+    assert not loop.tasks
+    assert [row for row in rows if row.waiting_at is not None] == []
+    assert sorted(number for number, _ in ends.ends) == sorted(row.id for row in rows)
+
+
 # -- nothing is left --------------------------------------------------------------------------------------------------
 
 
@@ -1106,7 +1314,10 @@ def count_descriptors() -> int:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
-def test_1000_connections_leave_nothing_behind(loop: Reactor, connect: Any) -> None:
+def test_1000_connections_leave_nothing_behind(
+    loop: Reactor, connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "reactor")  # pytest keeps the records, and these the rows that they name
     listener = listen(loop, echo)
     warm = connect(listener)
     only(loop)
@@ -1143,14 +1354,14 @@ def test_1000_connections_leave_nothing_behind(loop: Reactor, connect: Any) -> N
 
 def test_an_ended_row_holds_no_bytes_and_no_handler(loop: Reactor, connect: Any) -> None:
     async def serve(stream: Stream) -> None:
-        stream.write(b"x" * 5_000_000)
+        await stream.readline()
+        stream.write(b"x" * 10_000_000)
         await stream.readexactly(1_000_000)
 
     client = connect(listen(loop, serve), **SLOW)
     row = only(loop)
-    client.sendall(b"y" * 50_000)
-    turn_until(loop, lambda: row.outbox_bytes)
-    turns(loop, 5)
+    client.sendall(b"go\n" + b"y" * 50_000)
+    turn_until(loop, lambda: row.outbox_bytes and row.inbox_bytes)
     row.abort("a test")
     turns(loop)
     assert (row.inbox_bytes, row.outbox_bytes, row.waiting_at, row.coroutine) == (0, 0, None, None)

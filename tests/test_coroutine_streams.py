@@ -534,6 +534,16 @@ def test_every_row_gets_a_fresh_framing(loop: Reactor, connect: Any) -> None:
     assert prototype.frames == 0
 
 
+def test_every_frame_call_takes_a_fresh_framing(loop: Reactor, connect: Any) -> None:
+    prototype = Stateful()
+    handler = Reads(lambda s: s.frame(prototype), again=3)
+    client = connect(listen(loop, handler))
+    client.sendall(b"x\ny\nz\n")
+    turn_until(loop, lambda: len(handler.got) == 3)
+    assert handler.got == [b"1:x\n", b"1:y\n", b"1:z\n"]
+    assert prototype.frames == 0
+
+
 def test_raw_is_a_framing_too(loop: Reactor, connect: Any) -> None:
     handler = Reads(lambda s: collect(s, Raw(max_bytes=4)))
     client = connect(listen(loop, handler))
@@ -713,19 +723,24 @@ def test_offer_is_refused_when_the_row_ends_or_is_gone(loop: Reactor, connect: A
     assert row.outbox_bytes == 0
 
 
-def test_what_others_offer_answers_no_request(loop: Reactor, connect: Any) -> None:
+@pytest.mark.parametrize("how", ["offer", "write"])
+def test_what_others_offer_answers_no_request(loop: Reactor, connect: Any, how: str) -> None:
+    """What they write does: they may be the ones who answer."""
+
     async def serve(stream: Stream) -> None:
-        await stream.readline()
-        await stream.readline()
+        while await stream.readline():
+            pass
 
     client = connect(listen(loop, serve))
     row = only(loop)
     client.sendall(b"first line of a request\n")
     turn_until(loop, lambda: row.requests == 1)
     assert row.phase is Phase.RECEIVING
-    row.offer(b"news")
+    getattr(row, how)(b"news")
     assert receive(loop, client, 4) == b"news"
-    assert row.phase is Phase.RECEIVING
+    client.sendall(b"second line of a request\n")
+    turn_until(loop, lambda: row.requests == 2)
+    assert row.phase is (Phase.RECEIVING if how == "offer" else Phase.IDLE)
 
 
 def test_a_handler_may_write_to_the_row_of_another(loop: Reactor, connect: Any) -> None:

@@ -360,6 +360,20 @@ def test_a_task_that_sleeps_for_zero_for_ever_does_not_starve_the_rows(loop: Rea
         ask(loop, client, b"ping\n", b"ping\n")
 
 
+def test_sleeps_that_were_cancelled_are_forgotten(loop: Reactor) -> None:
+    async def work() -> None:
+        await sleep(1e6)
+
+    for _ in range(20):
+        tasks = [loop.spawn(work) for _ in range(50)]
+        turns(loop)
+        for task in tasks:
+            task.cancel()
+        turns(loop)
+    assert len(loop.timers) <= 130
+    assert not loop.tasks
+
+
 def test_sleep_shows_in_the_table_where_the_handler_waits(loop: Reactor, connect: Any, clock: ManualClock) -> None:
     async def inner() -> None:
         await sleep(5)
@@ -666,6 +680,31 @@ def test_a_row_read_by_its_own_task_is_not_idle_while_it_gets_traffic(
     pass_time(loop, clock, 66)
     assert row.end is End.LIMIT
     assert receive_all(loop, client) == b""
+
+
+def test_what_a_task_reads_ends_the_request_that_the_handler_began(
+    loop: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    """The handler takes a first line and says nothing; then its task reads, for longer than a request may take."""
+    got: list[bytes] = []
+
+    async def collect(stream: Stream) -> None:
+        while line := await stream.readline():
+            got.append(line)
+
+    async def serve(stream: Stream) -> None:
+        await stream.readline()
+        await stream.spawn(collect, stream).wait()
+
+    client = connect(listen(loop, serve))
+    row = only(loop)
+    for i in range(20):
+        client.sendall(b"%d\n" % i)
+        turn_until(loop, lambda i=i: row.requests == i + 1)
+        pass_time(loop, clock, 5)
+        assert row.end is None
+    assert row.phase is Phase.IDLE
+    assert len(got) == 19
 
 
 @pytest.mark.parametrize("read", ["read_some", "readline"])

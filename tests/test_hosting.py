@@ -1,0 +1,1317 @@
+"""Servers as guests of a loop: every way to run a handler, the hooks and their order, who closes what, and children."""
+
+import os
+import signal
+import socket
+import socketserver as standard
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from reactor import (
+    AsyncStreamRequestHandler,
+    BlockingHandlerError,
+    End,
+    Limits,
+    ManualClock,
+    Phase,
+    Reactor,
+    Stream,
+)
+from reactor import socketserver as ours
+from tests.driving import ask, listen, receive, receive_all, reset, streams, turn_until, turns
+from tests.running import PATIENCE_S, PROMPT_S, Running, Waits, descriptors, python, seconds_of, wait_for
+
+LOOPBACK = ("127.0.0.1", 0)
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+
+
+async def echo(stream: Stream) -> None:
+    while line := await stream.readline():
+        stream.write(line)
+
+
+class Upper(ours.StreamRequestHandler):
+    """Answers each line in capitals."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(line.upper())
+            self.wfile.flush()
+
+
+class AsyncUpper(AsyncStreamRequestHandler):
+    """The same, as a coroutine."""
+
+    async def handle(self) -> None:
+        while line := await self.rfile.readline():
+            self.wfile.write(line.upper())
+
+
+class UpperPacket(ours.DatagramRequestHandler):
+    def handle(self) -> None:
+        self.wfile.write(self.rfile.read().upper())
+
+
+class Fails(ours.BaseRequestHandler):
+    def handle(self) -> None:
+        raise ValueError("the handler fails")
+
+
+class AsyncFails(AsyncStreamRequestHandler):
+    async def handle(self) -> None:
+        await self.rfile.readline()
+        raise ValueError("the handler fails")
+
+
+WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "coroutine": (AsyncUpper, {}),
+    "inline": (Upper, {"way": "inline"}),
+    "thread": (Upper, {"way": "thread"}),
+    "fork": (Upper, {"way": "fork"}),
+}
+CLASSES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    **{name: (ours.TCPServer, handler, keywords) for name, (handler, keywords) in WAYS.items()},
+    "ThreadingMixIn": (ours.ThreadingTCPServer, Upper, {}),
+    "standard, coroutine": (standard.TCPServer, AsyncUpper, {}),
+    "standard, inline": (standard.TCPServer, Upper, {"way": "inline"}),
+    "standard, thread": (standard.TCPServer, Upper, {"way": "thread"}),
+    "standard, ThreadingMixIn": (standard.ThreadingTCPServer, Upper, {}),
+}
+if hasattr(os, "fork"):
+    CLASSES |= {
+        "ForkingMixIn": (ours.ForkingTCPServer, Upper, {}),
+        "standard, fork": (standard.TCPServer, Upper, {"way": "fork"}),
+        "standard, ForkingMixIn": (standard.ForkingTCPServer, Upper, {}),
+    }
+else:
+    del WAYS["fork"]
+    del CLASSES["fork"]
+
+
+@pytest.fixture
+def loop(make_loop: Callable[..., Reactor]) -> Reactor:
+    """Give a reactor on the real clock: threads and children know no other."""
+    return make_loop(clock=None)
+
+
+def served(loop: Reactor, connect: Any, listener: Any, *lines: bytes) -> None:
+    """Demand that a client of the listener gets these lines in capitals, and then the end."""
+    client = connect(listener)
+    client.sendall(b"".join(lines))
+    client.shutdown(socket.SHUT_WR)  # an inline handler holds the loop until it has read this
+    assert receive_all(loop, client) == b"".join(lines).upper()
+    client.close()
+
+
+# -- every way --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_server_is_hosted_beside_others(loop: Reactor, connect: Any, name: str) -> None:
+    server_class, handler, keywords = CLASSES[name]
+    other = connect(listen(loop, echo))
+    listener = loop.add(server_class(LOOPBACK, handler), **keywords)
+    for _ in range(2):
+        ask(loop, other, b"hello\n", b"hello\n")
+        served(loop, connect, listener, b"one\n", b"two\n")
+    ask(loop, other, b"bye\n", b"bye\n")
+    turn_until(loop, lambda: len(streams(loop)) == 1)
+    assert listener.row.phase is Phase.LISTENING
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "unix://"])
+def test_listen_takes_handler_classes(loop: Reactor, connect: Any, tmp_path: Any, name: str, endpoint: str) -> None:
+    handler, keywords = WAYS[name]
+    if endpoint == "unix://":
+        endpoint += str(tmp_path / "s")
+    try:
+        listener = loop.listen(endpoint, handler, **keywords)
+    except OSError:
+        pytest.skip(f"no {endpoint} here")
+    served(loop, connect, listener, b"one\n", b"two\n")
+    assert loop.table.snapshot()[0].way == name
+    assert listener.name.startswith(handler.__name__)
+
+
+@pytest.mark.parametrize("way", [None, "inline", "thread", *(["fork"] if hasattr(os, "fork") else [])])
+@pytest.mark.parametrize("family", ["inet", "unix"])
+def test_datagram_servers(loop: Reactor, tmp_path: Any, way: Any, family: str) -> None:
+    if family == "inet":
+        server: Any = ours.UDPServer(LOOPBACK, UpperPacket)
+    else:
+        server = ours.UnixDatagramServer(str(tmp_path / "s"), UpperPacket)
+    listener = loop.add(server, way=way)
+    assert listener.endpoint.startswith("udp://" if family == "inet" else "unix+dgram://")
+    with socket.socket(server.address_family, socket.SOCK_DGRAM) as client:
+        if family == "unix":
+            client.bind(str(tmp_path / "c"))
+        client.connect(listener.address)
+        for data in (b"one", b"", b"two"):
+            client.send(data)
+        client.setblocking(False)
+        got: list[bytes] = []
+        turn_until(loop, lambda: _receive_into(client, got) and len(got) == 3)
+        assert sorted(got) == [b"", b"ONE", b"TWO"]
+    assert listener.row.requests == 3
+
+
+def _receive_into(client: socket.socket, got: list[bytes]) -> bool:
+    try:
+        got.append(client.recv(100))
+    except BlockingIOError:
+        pass
+    return True
+
+
+def test_a_datagram_handler_class_needs_no_way(loop: Reactor) -> None:
+    listener = loop.listen("udp://127.0.0.1:0", UpperPacket)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"hello", listener.address)
+        turn_until(loop, lambda: listener.row.requests)
+        assert client.recv(10) == b"HELLO"
+
+
+# -- which way --------------------------------------------------------------------------------------------------------
+
+
+def test_a_blocking_handler_without_a_way_is_an_error_that_names_the_choices(loop: Reactor) -> None:
+    with ours.TCPServer(LOOPBACK, Upper) as server:
+        with pytest.raises(BlockingHandlerError) as caught:
+            loop.add(server)
+        for choice in ('way="thread"', 'way="fork"', 'way="inline"', "ThreadingMixIn", "AsyncStreamRequestHandler"):
+            assert choice in str(caught.value)
+        assert isinstance(caught.value, TypeError)
+    with pytest.raises(BlockingHandlerError, match="Upper"):
+        loop.listen("tcp://127.0.0.1:0", Upper)
+    assert len(loop.table) == 0
+
+
+WRONG: dict[str, tuple[Any, Any, str]] = {
+    "no such way": (ours.TCPServer, Upper, "greenlets"),
+    "a coroutine in a thread": (ours.TCPServer, AsyncUpper, "thread"),
+    "a coroutine inline": (ours.TCPServer, AsyncUpper, "inline"),
+    "a blocking handler as a coroutine": (ours.TCPServer, Upper, "coroutine"),
+    "a coroutine in a threading server": (ours.ThreadingTCPServer, AsyncUpper, None),
+    "a coroutine in a standard threading server": (standard.ThreadingTCPServer, AsyncUpper, None),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@needs_proc
+def test_a_wrong_way_is_a_value_error_and_leaves_the_server_alone(loop: Reactor, connect: Any, name: str) -> None:
+    server_class, handler, way = WRONG[name]
+    with server_class(LOOPBACK, handler) as server:
+        before = descriptors()
+        with pytest.raises(ValueError, match="AsyncStreamRequestHandler|one of|coroutine"):
+            loop.add(server, way=way)
+        assert len(loop.table) == 0
+        assert descriptors() == before
+        connect(server.server_address)  # it still listens
+        request, _ = server.get_request()
+        request.close()
+    with pytest.raises(ValueError, match="not understood"):
+        loop.listen("tcp://nowhere", Upper, way="inline")
+
+
+def test_the_way_is_the_callers_before_the_servers_before_the_classes(loop: Reactor) -> None:
+    class Inline(ours.TCPServer):
+        way = "inline"
+
+    class Threaded(ours.ThreadingMixIn, Inline):
+        way = None
+
+    expected = [(Inline, None, "inline"), (Inline, "thread", "thread"), (Threaded, None, "thread")]
+    for server_class, way, _ in expected:
+        loop.add(server_class(LOOPBACK, Upper), way=way)
+    assert [row.way for row in loop.table] == [way for *_, way in expected]
+
+
+def test_names_and_limits_come_from_the_caller_the_server_or_the_reactor(make_loop: Callable[..., Reactor]) -> None:
+    loop = make_loop(limits=Limits(idle_s=1))
+
+    class Limited(ours.TCPServer):
+        limits = Limits(idle_s=2)
+
+    rows = [
+        loop.add(ours.TCPServer(LOOPBACK, AsyncUpper)).row,
+        loop.add(Limited(LOOPBACK, AsyncUpper), name="mine").row,
+        loop.add(Limited(LOOPBACK, AsyncUpper), limits=Limits(idle_s=3)).row,
+    ]
+    assert [row.limits.idle_s for row in rows] == [1, 2, 3]
+    assert rows[0].listener.startswith("TCPServer 127.0.0.1:")
+    assert rows[1].listener == "mine"
+
+
+# -- hooks ------------------------------------------------------------------------------------------------------------
+
+HOOKS = (
+    "get_request", "verify_request", "process_request", "finish_request", "handle_error", "shutdown_request",
+    "close_request",
+)  # fmt: skip
+
+
+class Hooked:
+    """Writes the names of its hooks into a pipe, which children inherit; parent and child are told apart."""
+
+    admits = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        self.parent = os.getpid()
+        super().__init__(*args, **kwargs)
+
+    def note(self, name: str) -> None:
+        os.write(self.writer, f"{'parent' if os.getpid() == self.parent else 'child'} {name}\n".encode())
+
+    def noted(self, who: str = "parent") -> list[str]:
+        """Return what was noted so far (all of it, once)."""
+        self.lines = getattr(self, "lines", b"")
+        try:
+            self.lines += os.read(self.reader, 65536)
+        except BlockingIOError:
+            pass
+        names = [line.split() for line in self.lines.decode().splitlines()]
+        return [name for process, name in names if process == who]
+
+    def verify_request(self, *args: Any) -> bool:
+        self.note("verify_request")
+        return self.admits
+
+    def handle_error(self, *args: Any) -> None:
+        self.note("handle_error")  # and no traceback to stderr
+
+    def server_close(self) -> None:
+        super().server_close()  # type: ignore[misc]
+        self.note("server_close")
+
+
+def _noting(name: str) -> Callable[..., Any]:
+    def hook(self: Any, *args: Any) -> Any:
+        self.note(name)
+        return getattr(super(Hooked, self), name)(*args)
+
+    return hook
+
+
+for _name in set(HOOKS) - {"verify_request", "handle_error"}:
+    setattr(Hooked, _name, _noting(_name))
+
+
+@pytest.fixture
+def hooked(loop: Reactor) -> Iterator[Callable[..., tuple[Any, Any]]]:
+    """Give a function that hosts a server which notes its hooks, in a way."""
+    servers: list[Any] = []
+
+    def make(way: str, handler: Any = None, **attributes: Any) -> tuple[Any, Any]:
+        blocking, keywords = WAYS[way]
+        server_class = type("Noting", (Hooked, ours.TCPServer), attributes)
+        server = server_class(LOOPBACK, handler or blocking)
+        servers.append(server)
+        return server, loop.add(server, **keywords)
+
+    yield make
+    loop.close()
+    for server in servers:
+        os.close(server.reader)
+        os.close(server.writer)
+
+
+FIRST = ["get_request", "verify_request", "process_request"]
+LAST = ["shutdown_request", "close_request"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_hooks_come_in_socketservers_order(loop: Reactor, connect: Any, hooked: Any, way: str) -> None:
+    server, listener = hooked(way)
+    served(loop, connect, listener, b"hello\n")
+    turn_until(loop, lambda: not streams(loop))
+    accepted = [name for name in server.noted() if name in HOOKS]
+    while accepted[-1] == "get_request":  # "nothing waits": the loop accepts until it would block
+        accepted.pop()
+    if way == "fork":
+        assert accepted == [*FIRST, "close_request"]
+        assert server.noted("child") == ["finish_request", *LAST]
+    else:
+        assert accepted == [*FIRST, "finish_request", *LAST]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_request_that_is_refused_is_shut_down_once(loop: Reactor, connect: Any, hooked: Any, way: str) -> None:
+    server, listener = hooked(way, admits=False)
+    client = connect(listener)
+    assert receive_all(loop, client) == b""
+    client.close()
+    turn_until(loop, lambda: not streams(loop))
+    noted = [name for name in server.noted() if name != "get_request"]
+    assert noted == ["verify_request", *LAST]
+    assert server.noted("child") == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_handler_that_fails_is_reported_once_then_shut_down_once(
+    loop: Reactor, connect: Any, hooked: Any, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, listener = hooked(way, AsyncFails if way == "coroutine" else Fails)
+    client = connect(listener)
+    client.sendall(b"x\n")
+    client.shutdown(socket.SHUT_WR)
+    try:
+        assert receive_all(loop, client) == b""
+    except ConnectionResetError:
+        pass  # its line was never read: TCP says so
+    client.close()
+    turn_until(loop, lambda: not streams(loop))
+    assert listener.row.phase is Phase.LISTENING
+    noted = [name for name in server.noted() if name not in ("get_request", "close_request")]
+    failing = ["finish_request", "handle_error", "shutdown_request"]
+    if way == "fork":
+        assert noted == ["verify_request", "process_request"]
+        assert server.noted("child") == [*failing, "close_request"]
+    else:
+        assert noted == ["verify_request", "process_request", *failing]
+    assert not caplog.records  # handle_error has reported it
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("hook", ["verify_request", "process_request", "finish_request"])
+def test_a_hook_that_fails_counts_as_a_failing_handler(
+    loop: Reactor, connect: Any, hooked: Any, way: str, hook: str
+) -> None:
+    def fails(self: Any, *args: Any) -> None:
+        self.note(hook)
+        raise OSError("the hook fails")
+
+    server, listener = hooked(way, **{hook: fails})
+    client = connect(listener)
+    assert receive_all(loop, client) == b""
+    client.close()
+    turn_until(loop, lambda: not streams(loop))
+    assert listener.row.phase is Phase.LISTENING
+    who = "child" if way == "fork" and hook == "finish_request" else "parent"
+    noted = server.noted(who)
+    assert noted.count("handle_error") == 1
+    assert noted.count("shutdown_request") == 1
+    assert noted.index(hook) < noted.index("handle_error") < noted.index("shutdown_request")
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "fork"])
+@pytest.mark.parametrize("hook", ["handle_error", "shutdown_request", "close_request"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@needs_proc
+def test_a_failing_hook_of_the_end_leaves_neither_row_nor_descriptor(
+    loop: Reactor, connect: Any, hooked: Any, way: str, hook: str
+) -> None:
+    def fails(self: Any, *args: Any) -> None:
+        raise ZeroDivisionError(hook)
+
+    turns(loop, 1)
+    _, listener = hooked(way, AsyncFails if way == "coroutine" else Fails, **{hook: fails})
+    other = connect(listen(loop, echo))
+    ask(loop, other, b"before\n", b"before\n")
+    loop.step(0.001)
+    before = descriptors()
+    for _ in range(3):
+        client = connect(listener)
+        client.sendall(b"x\n")
+        requests = listener.row.requests
+        turn_until(loop, lambda requests=requests: listener.row.requests > requests)
+        client.shutdown(socket.SHUT_WR)
+        turn_until(loop, lambda: len(streams(loop)) == 1)
+        client.close()
+    assert listener.row.phase is Phase.LISTENING
+    assert len(streams(loop)) == 1
+    ask(loop, other, b"after\n", b"after\n")
+    if way != "thread":  # a thread's socket is its own affair, as in socketserver
+        assert descriptors() == before
+
+
+@pytest.mark.parametrize("error", [ValueError("TLS"), OSError("reset")], ids=repr)
+def test_a_get_request_that_fails_costs_its_own_connection_only(
+    loop: Reactor, connect: Any, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Wraps(ours.ThreadingTCPServer):
+        fails = True
+
+        def get_request(self) -> Any:
+            request, address = super().get_request()
+            if self.fails:
+                Wraps.fails = False
+                request.close()
+                raise error
+            return request, address
+
+    listener = loop.add(Wraps(LOOPBACK, Upper))
+    unlucky = connect(listener)
+    assert receive_all(loop, unlucky) == b""
+    served(loop, connect, listener, b"hello\n")
+    assert len(caplog.records) == isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize("hook", ["get_request", "verify_request", "finish_request", "handle_error", "shutdown_request"])
+def test_failing_hooks_of_a_datagram_server_cost_their_own_packet_only(loop: Reactor, hook: str) -> None:
+    def fails(self: Any, *args: Any) -> Any:
+        if self.failing:
+            self.failing = False
+            if hook == "get_request":
+                self.socket.recv(100)
+            raise ZeroDivisionError(hook)
+        return getattr(super(server_class, self), hook)(*args)
+
+    class FailsOnce(UpperPacket):
+        def handle(self) -> None:
+            if hook == "handle_error" and self.server.failing:
+                raise ValueError("what handle_error is told of")
+            super().handle()
+
+    quiet = {} if hook == "handle_error" else {"handle_error": lambda self, *args: None}
+    server_class: Any = type("S", (ours.UDPServer,), {hook: fails, "failing": True, **quiet})
+    listener = loop.add(server_class(LOOPBACK, FailsOnce))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE_S)
+        client.sendto(b"one", listener.address)
+        turn_until(loop, lambda: not listener.server.failing)
+        client.sendto(b"two", listener.address)
+        turn_until(loop, lambda: listener.row.requests >= 1 + (hook != "get_request"))
+        if hook == "shutdown_request":
+            assert client.recv(10) == b"ONE"
+        assert client.recv(10) == b"TWO"
+    assert listener.row.phase is Phase.LISTENING
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("way", ["inline", "coroutine"])
+def test_an_exit_in_a_handler_leaves_the_loop_with_its_request_shut_down(
+    loop: Reactor, connect: Any, hooked: Any, way: str, error: BaseException
+) -> None:
+    class Exits(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            raise error
+
+    class AsyncExits(AsyncStreamRequestHandler):
+        async def handle(self) -> None:
+            raise error
+
+    server, listener = hooked(way, Exits if way == "inline" else AsyncExits)
+    client = connect(listener)
+    with pytest.raises(type(error)):
+        turns(loop, 100)
+    client.settimeout(PATIENCE_S)
+    try:
+        assert receive_all(loop, client) == b""
+    except ConnectionResetError:
+        assert way == "coroutine"  # its row was aborted
+    turn_until(loop, lambda: not streams(loop))
+    noted = server.noted()
+    assert noted.count("shutdown_request") == 1
+    assert noted.count("handle_error") == 0
+
+
+def test_hooks_run_on_the_loops_thread_but_for_those_of_the_handler(loop: Reactor, connect: Any) -> None:
+    threads: dict[str, str] = {}
+
+    def noting(name: str) -> Callable[..., Any]:
+        def hook(self: Any, *args: Any) -> Any:
+            threads[name] = threading.current_thread().name
+            return getattr(super(server_class, self), name)(*args)
+
+        return hook
+
+    names = ("get_request", "verify_request", "process_request", "finish_request", "shutdown_request")
+    server_class: Any = type("S", (ours.ThreadingTCPServer,), {name: noting(name) for name in names})
+    served(loop, connect, loop.add(server_class(LOOPBACK, Upper)), b"hello\n")
+    main = threading.current_thread().name
+    assert [threads[name] == main for name in names] == [True, True, True, False, False]
+
+
+# -- rows of threads and children ---------------------------------------------------------------------------------------
+
+
+class Waiting(ours.StreamRequestHandler):
+    """Says hello, and works until its client sends something."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"at work\n")
+        self.rfile.readline()
+        self.wfile.write(b"done\n")
+
+
+OUTSIDE = {
+    "ThreadingMixIn": (ours.ThreadingTCPServer, {}, "thread"),
+    "thread": (ours.TCPServer, {"way": "thread"}, "thread"),
+    "standard, thread": (standard.TCPServer, {"way": "thread"}, "thread"),
+}
+if hasattr(os, "fork"):
+    OUTSIDE |= {
+        "ForkingMixIn": (ours.ForkingTCPServer, {}, "fork"),
+        "fork": (ours.TCPServer, {"way": "fork"}, "fork"),
+        "standard, fork": (standard.TCPServer, {"way": "fork"}, "fork"),
+    }
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_the_row_of_a_thread_or_child_is_detached_while_it_works(loop: Reactor, connect: Any, name: str) -> None:
+    server_class, keywords, way = OUTSIDE[name]
+    listener = loop.add(server_class(LOOPBACK, Waiting), **keywords)
+    client = connect(listener)
+    assert receive(loop, client, 8) == b"at work\n"
+    turns(loop)
+    (row,) = streams(loop)
+    assert (row.phase, row.way, row.requests) == (Phase.DETACHED, way, 1)
+    assert (row.peer.host, row.peer.port) == client.getsockname()
+    assert f"with a handler of the way '{way}'" in loop.table.explain(row)
+    assert listener.row.members == 1
+    waits = Waits(loop)
+    assert not [turn for turn in turns(loop, 10) if turn.ready]
+    assert len(waits) == 10
+    client.sendall(b"go on\n")
+    assert receive_all(loop, client) == b"done\n"
+    turn_until(loop, lambda: not streams(loop))
+    assert (row.phase, row.end, listener.row.members) == (Phase.CLOSED, End.FINISHED, 0)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_drain_waits_for_threads_and_children(loop: Reactor, connect: Any, name: str) -> None:
+    server_class, keywords, _ = OUTSIDE[name]
+    listener = loop.add(server_class(LOOPBACK, Waiting), **keywords)
+    idle = connect(listen(loop, echo))
+    client = connect(listener)
+    assert receive(loop, client, 8) == b"at work\n"
+    turns(loop)
+    loop.stop(drain_s=PATIENCE_S)
+    turns(loop, 5)
+    assert idle.recv(1) == b""  # the others are not kept waiting
+    with pytest.raises(ConnectionRefusedError):
+        connect(listener)
+    assert [row.phase for row in streams(loop)] == [Phase.DETACHED]
+    client.sendall(b"go on\n")
+    report = loop.run()
+    assert client.recv(10) == b"done\n"
+    assert [len(rows) for rows in (report.finished, report.idle, report.aborted)] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_the_deadline_of_a_drain_holds_for_threads_and_children_too(loop: Reactor, connect: Any, name: str) -> None:
+    server_class, keywords, _ = OUTSIDE[name]
+    listener = loop.add(server_class(LOOPBACK, Waiting), **keywords)
+    client = connect(listener)
+    assert receive(loop, client, 8) == b"at work\n"
+    turns(loop)
+    loop.stop(drain_s=0.02)
+    report = loop.run()
+    assert len(report.aborted) == 1
+    assert report.seconds < 1
+    assert "DETACHED, the drain deadline has passed" in str(report)
+    client.sendall(b"go on\n")  # and now close() can join it
+    loop.close()
+    assert client.recv(10) == b"done\n"
+
+
+@pytest.mark.parametrize("way", ["thread", *(["fork"] if hasattr(os, "fork") else [])])
+def test_a_drain_is_not_held_up_by_packets_that_are_worked_on(loop: Reactor, connect: Any, way: str) -> None:
+    reader, writer = os.pipe()
+    started, start = os.pipe()
+
+    class Slow(ours.DatagramRequestHandler):
+        def handle(self) -> None:
+            os.write(start, b"x")
+            os.read(reader, 1)
+
+    loop.add(ours.UDPServer(LOOPBACK, Slow), way=way, name="udp")
+    idle = connect(listen(loop, echo))
+    ask(loop, idle, b"hello\n", b"hello\n")
+    (listener,) = [row for row in loop.table if row.kind == "datagram"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", listener.sock.getsockname())
+        turn_until(loop, lambda: listener.requests)
+    os.read(started, 1)
+    loop.stop(drain_s=0.05)
+    timer = threading.Timer(2, os.write, (writer, b"y"))
+    timer.daemon = True
+    timer.start()
+    try:
+        assert seconds_of(loop.run) < 1
+    finally:
+        os.write(writer, b"y")
+        loop.close()
+        timer.cancel()
+        timer.join()
+        for fd in (reader, writer, started, start):
+            os.close(fd)
+
+
+@needs_fork
+def test_a_child_that_ends_is_an_event_not_a_poll(loop: Reactor, connect: Any) -> None:
+    if not hasattr(os, "pidfd_open"):
+        pytest.skip("needs pidfds")
+    listener = loop.add(ours.ForkingTCPServer(LOOPBACK, Waiting))
+    client = connect(listener)
+    assert receive(loop, client, 8) == b"at work\n"
+    turns(loop)
+    assert loop.next_turn_in_s() is None
+    (row,) = streams(loop)
+    client.sendall(b"go on\n")
+    turn = loop.step(PATIENCE_S)
+    assert turn.ready == (row.id,)
+    assert turn.ended == (row.id,)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@needs_fork
+@pytest.mark.parametrize("name", [name for name, (*_, way) in OUTSIDE.items() if way == "fork"])
+@pytest.mark.parametrize("trouble", ["no pidfds", "an old kernel"])
+def test_without_pidfds_children_are_polled_for(
+    loop: Reactor, connect: Any, monkeypatch: pytest.MonkeyPatch, name: str, trouble: str
+) -> None:
+    def refuse(pid: int, flags: int = 0) -> int:
+        raise OSError(38, "Function not implemented")
+
+    if trouble == "no pidfds":
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    else:
+        monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+    server_class, keywords, _ = OUTSIDE[name]
+    listener = loop.add(server_class(LOOPBACK, Waiting), **keywords)
+    turns(loop)
+    assert loop.next_turn_in_s() is None  # without children there is nothing to poll for
+    client = connect(listener)
+    assert receive(loop, client, 8) == b"at work\n"
+    turns(loop)
+    assert loop.next_turn_in_s() == 0.5
+    client.sendall(b"go on\n")
+    assert receive_all(loop, client) == b"done\n"
+    turn_until(loop, lambda: not streams(loop))
+    assert loop.next_turn_in_s() is None
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@needs_fork
+@pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
+@pytest.mark.parametrize("kind", ["ForkingTCPServer", "ForkingUDPServer"])
+def test_no_child_stays_a_zombie(loop: Reactor, connect: Any, module: Any, kind: str) -> None:
+    server = getattr(module, kind)(LOOPBACK, ours.BaseRequestHandler)
+    listener = loop.add(server)
+    if kind == "ForkingTCPServer":
+        connect(listener)
+    else:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"x", listener.address)
+    turn_until(loop, lambda: listener.row.requests)
+    turn_until(loop, lambda: not server.active_children, turns=300)
+    assert server.active_children is not None
+
+
+@needs_fork
+def test_a_child_that_somebody_else_reaps_does_not_spin_nor_stay(loop: Reactor, connect: Any) -> None:
+    server = ours.ForkingTCPServer(LOOPBACK, Waiting)
+    client = connect(loop.add(server))
+    assert receive(loop, client, 8) == b"at work\n"
+    turns(loop)
+    client.sendall(b"go on\n")
+    assert os.waitpid(-1, 0)[1] == 0
+    turn_until(loop, lambda: not streams(loop))
+    assert not server.active_children
+    assert [turn.ready for turn in turns(loop, 5)] == [()] * 5
+
+
+@needs_fork
+@needs_proc
+@pytest.mark.parametrize("name", [name for name, (*_, way) in OUTSIDE.items() if way == "fork"])
+def test_a_child_inherits_nothing_of_the_loop(loop: Reactor, connect: Any, tmp_path: Any, name: str) -> None:
+    class Lists(ours.StreamRequestHandler):
+        def handle(self) -> None:
+            mine = str(self.request.fileno())
+            found = sorted(descriptors())
+            self.wfile.write("\n".join(one for one in found if one.split()[0] != mine).encode())
+
+    server_class, keywords, _ = OUTSIDE[name]
+    before = descriptors()
+    listener = loop.add(server_class(LOOPBACK, Lists), **keywords)
+    blocking = loop.add(ours.ForkingTCPServer(LOOPBACK, Waiting))
+    others = [connect(listen(loop, echo)), connect(listen(loop, echo, f"unix://{tmp_path}/s"))]
+    for other in others:
+        ask(loop, other, b"hello\n", b"hello\n")
+    working = connect(blocking)  # another child, and so a pidfd
+    assert receive(loop, working, 8) == b"at work\n"
+    loop.step(0.001)
+    client = connect(listener)
+    clients = {str(one.fileno()) for one in (*others, working, client)}
+    listing = receive_all(loop, client).decode().splitlines()
+    left = [one for one in listing if one not in before and one.split()[0] not in clients]
+    assert left == []
+    for other in others:  # and the parent's registrations are unharmed
+        ask(loop, other, b"still here\n", b"still here\n")
+    working.sendall(b"go on\n")
+    assert receive_all(loop, working) == b"done\n"
+    turn_until(loop, lambda: len(streams(loop)) == 2)
+    ask(loop, others[0], b"and after\n", b"and after\n")
+
+
+@needs_fork
+def test_a_child_that_lives_on_keeps_no_other_connection_open(loop: Reactor, connect: Any) -> None:
+    listener = loop.add(ours.ForkingTCPServer(LOOPBACK, Waiting))
+    other = connect(listen(loop, echo))
+    ask(loop, other, b"hello\n", b"hello\n")
+    client = connect(listener)
+    assert receive(loop, client, 8) == b"at work\n"
+    row = next(row for row in streams(loop) if row.phase is Phase.IDLE)
+    row.close()
+    assert receive_all(loop, other) == b""
+    client.sendall(b"go on\n")
+    assert receive_all(loop, client) == b"done\n"
+
+
+@needs_fork
+def test_a_child_ends_on_sigterm_though_the_parent_drains_on_it() -> None:
+    """And its wake-up descriptor is not the parent's: a file that the child opens must not get a stray byte."""
+    printed = python(
+        """
+        import os, signal, socket
+        from reactor import Reactor
+        from reactor.socketserver import StreamRequestHandler
+
+        class Patient(StreamRequestHandler):
+            def handle(self):
+                fd = signal.set_wakeup_fd(-1)
+                self.wfile.write(f"{os.getpid()} {fd}\\n".encode())
+                self.rfile.readline()
+
+        with Reactor() as loop:
+            listener = loop.listen("tcp://127.0.0.1:0", Patient, way="fork")
+            client = socket.create_connection(listener.address)
+            client.setblocking(False)
+
+            def look():
+                try:
+                    pid, fd = map(int, client.recv(100).split())
+                except BlockingIOError:
+                    loop.call_later(0.005, look)
+                    return
+                print("wake-up descriptor", fd)
+                os.kill(pid, signal.SIGTERM)
+                watch()
+
+            def watch(patience=1000):
+                if not patience:
+                    raise SystemExit("the child does not end")
+                if any(row.kind == "stream" for row in loop.table):
+                    loop.call_later(0.005, watch, patience - 1)
+                else:
+                    loop.stop()
+
+            look()
+            print(loop.run())
+            client.close()
+        """
+    )
+    first, second = printed.splitlines()
+    assert first == "wake-up descriptor -1"
+    assert second.endswith("0 finished, 0 were idle, 0 aborted")
+
+
+# -- who closes the server --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_is_closed_with_its_reactor_and_once(loop: Reactor, connect: Any, hooked: Any, way: str) -> None:
+    server, listener = hooked(way)
+    served(loop, connect, listener, b"hello\n")
+    loop.close()
+    assert server.fileno() == -1
+    assert server.noted().count("server_close") == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("how", ["listener.close", "drain", "server_close", "server_close in the loop"])
+def test_it_is_closed_once_however_its_listener_ends(
+    loop: Reactor, connect: Any, hooked: Any, way: str, how: str
+) -> None:
+    server, listener = hooked(way)
+    other = connect(listen(loop, echo))
+    ask(loop, other, b"before\n", b"before\n")
+    if how == "listener.close":
+        listener.close()
+    elif how == "drain":
+        loop.stop()
+        loop.run()
+        other = connect(listen(loop, echo))
+    elif how == "server_close":
+        server.server_close()
+    else:
+        loop.call_soon(server.server_close)
+    turns(loop)
+    assert listener.row not in loop.table
+    assert server.fileno() == -1
+    with pytest.raises(ConnectionRefusedError):
+        connect(listener)
+    ask(loop, other, b"after\n", b"after\n")
+    loop.close()
+    assert server.noted().count("server_close") == 1
+
+
+@pytest.mark.parametrize("way", ["inline", "coroutine"])
+def test_a_handler_may_close_its_own_server(loop: Reactor, connect: Any, way: str) -> None:
+    class Closes(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            self.server.server_close()
+            self.request.sendall(b"closed\n")
+
+    class AsyncCloses(AsyncStreamRequestHandler):
+        async def handle(self) -> None:
+            self.server.server_close()
+            self.wfile.write(b"closed\n")
+
+    listener = loop.add(ours.TCPServer(LOOPBACK, Closes if way == "inline" else AsyncCloses), **WAYS[way][1])
+    client = connect(listener)
+    assert receive_all(loop, client) == b"closed\n"
+    client.close()
+    turn_until(loop, lambda: not streams(loop))
+    assert listener.row not in loop.table
+    with pytest.raises(ConnectionRefusedError):
+        connect(listener)
+
+
+def test_a_standard_server_that_is_closed_behind_our_back_does_no_harm(loop: Reactor, connect: Any) -> None:
+    """It does not know that it is a guest: its descriptor is gone without a word, and soon somebody else's."""
+    server = standard.TCPServer(LOOPBACK, AsyncUpper)
+    other = connect(listen(loop, echo))
+    loop.add(server)
+    ask(loop, other, b"before\n", b"before\n")
+    server.server_close()
+    listener = listen(loop, echo)
+    ask(loop, connect(listener), b"hello\n", b"hello\n")
+    ask(loop, other, b"after\n", b"after\n")
+    turns(loop, 5)
+
+
+def test_threads_are_joined_when_the_reactor_closes(loop: Reactor, connect: Any) -> None:
+    finished: list[bool] = []
+
+    class Notes(Waiting):
+        def finish(self) -> None:
+            super().finish()
+            finished.append(True)
+
+    listener = loop.add(ours.ThreadingTCPServer(LOOPBACK, Notes))
+    client = connect(listener)
+    assert receive(loop, client, 8) == b"at work\n"
+    client.sendall(b"go on\n")
+    loop.close()
+    assert finished == [True]
+
+
+# -- service_actions --------------------------------------------------------------------------------------------------
+
+
+def test_service_actions_run_in_every_turn_of_a_shared_loop_too(loop: Reactor) -> None:
+    class Serviced(ours.TCPServer):
+        calls = 0
+
+        def service_actions(self) -> None:
+            self.calls += 1
+
+    server = Serviced(LOOPBACK, AsyncUpper)
+    listener = loop.add(server)
+    turns(loop, 3)
+    assert server.calls == 3
+    assert loop.next_turn_in_s() == 0.5
+    listener.close()
+    loop.step()
+    calls = server.calls
+    turns(loop, 3)
+    assert server.calls == calls
+    assert loop.next_turn_in_s() is None
+
+
+def test_service_actions_that_fail_are_contained(loop: Reactor, connect: Any, caplog: pytest.LogCaptureFixture) -> None:
+    class Serviced(ours.TCPServer):
+        def service_actions(self) -> None:
+            raise ValueError("service")
+
+    listener = loop.add(Serviced(LOOPBACK, AsyncUpper))
+    served(loop, connect, listener, b"hello\n")
+    assert caplog.records
+
+
+def test_a_way_of_its_own_does_not_cost_a_server_its_service_actions(loop: Reactor, connect: Any) -> None:
+    for way in ("thread", *(["fork"] if hasattr(os, "fork") else [])):
+
+        class Serviced(ours.TCPServer):
+            calls = 0
+
+            def service_actions(self) -> None:
+                self.calls += 1
+
+        server = Serviced(LOOPBACK, Upper)
+        listener = loop.add(server, way=way)
+        served(loop, connect, listener, b"hello\n")
+        assert server.calls
+
+
+# -- servers on a loop of their own -------------------------------------------------------------------------------------
+
+
+class Inline(ours.TCPServer):
+    way = "inline"
+
+
+class InlineUDP(ours.UDPServer):
+    way = "inline"
+
+
+ALONE: dict[str, tuple[Any, Any]] = {
+    "inline": (Inline, Upper),
+    "thread": (ours.ThreadingTCPServer, Upper),
+    "coroutine": (ours.TCPServer, AsyncUpper),
+    "UDP": (InlineUDP, UpperPacket),
+}
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[..., tuple[Any, Running]]]:
+    """Give a function that serves in a thread of its own, once the server is at rest."""
+    started: list[tuple[Any, Running]] = []
+
+    def serve(server_class: Any, handler: Any, **attributes: Any) -> tuple[Any, Running]:
+        at_rest = threading.Event()
+
+        class Served(server_class):  # type: ignore[misc]
+            def service_actions(self) -> None:
+                at_rest.set()
+
+        for name, value in attributes.items():
+            setattr(Served, name, value)
+        server = Served(LOOPBACK, handler)
+        running = Running(lambda: server.serve_forever(poll_interval=0.01))
+        started.append((server, running))
+        wait_for(at_rest)
+        return server, running
+
+    yield serve
+    for server, running in started:
+        if running.thread.is_alive():
+            server.shutdown()
+        running.join()
+        server.server_close()
+
+
+def test_several_servers_serve_each_in_a_thread_of_its_own(connect: Any, serving: Any) -> None:
+    servers = [serving(*ALONE[name])[0] for name in ("inline", "thread", "coroutine", "inline", "coroutine")]
+    for _ in range(2):
+        for server in servers:
+            client = connect(server.server_address)
+            client.sendall(b"hello\n")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(10) == b"HELLO\n"
+            assert client.recv(10) == b""
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_shutdown_from_another_thread_is_prompt_and_leaves_a_server_that_serves_again(
+    connect: Any, serving: Any, name: str
+) -> None:
+    server, running = serving(*ALONE[name])
+    assert seconds_of(lambda: (server.shutdown(), running.join())) <= PATIENCE_S
+    again = Running(lambda: server.serve_forever(poll_interval=0.01))
+    if name != "UDP":
+        client = connect(server.server_address)
+        client.sendall(b"hello\n")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(10) == b"HELLO\n"
+    server.shutdown()
+    server.shutdown()
+    again.join()
+
+
+class StopsItself(ours.BaseRequestHandler):
+    def handle(self) -> None:
+        self.server.shutdown()
+
+
+class AsyncStopsItself(AsyncStreamRequestHandler):
+    async def handle(self) -> None:
+        self.server.shutdown()
+
+
+def _from_a_thread(server: Any, connect: Any) -> None:
+    server.shutdown()
+
+
+def _from_a_handler(server: Any, connect: Any) -> None:
+    server.RequestHandlerClass = AsyncStopsItself if server.RequestHandlerClass is AsyncUpper else StopsItself
+    if server.socket_type == socket.SOCK_STREAM:
+        connect(server.server_address).close()
+    else:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"x", server.server_address)
+
+
+def _twice(server: Any, connect: Any) -> None:
+    server.shutdown()
+    server.shutdown()
+
+
+STOPS = {"thread": _from_a_thread, "handler": _from_a_handler, "twice": _twice}
+
+
+@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("how", STOPS)
+def test_shutdown_takes_no_time(connect: Any, name: str, how: str) -> None:
+    """The best of three: a poll would show in each, a busy machine in one or two."""
+
+    def once() -> float:
+        server_class, handler = ALONE[name]
+        with server_class(LOOPBACK, handler) as server:
+            running = Running(server.serve_forever)
+            if name == "UDP":
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                    client.settimeout(PATIENCE_S)
+                    client.sendto(b"up?", server.server_address)
+                    assert client.recv(10) == b"UP?"
+            else:
+                client = connect(server.server_address)
+                client.sendall(b"up?\n")
+                client.shutdown(socket.SHUT_WR)
+                assert client.recv(10) == b"UP?\n"
+                assert client.recv(10) == b""
+                client.close()
+            return seconds_of(lambda: (STOPS[how](server, connect), running.join()))
+
+    assert min(once() for _ in range(3)) <= PROMPT_S
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_shutdown_before_the_start_and_after_the_close(name: str) -> None:
+    server_class, handler = ALONE[name]
+    with server_class(LOOPBACK, handler) as server:
+        server.shutdown()
+        server.shutdown()
+        assert seconds_of(server.serve_forever) <= PROMPT_S
+        running = Running(server.serve_forever)
+        server.shutdown()
+        running.join()
+    server.shutdown()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs SIGUSR1")
+@pytest.mark.parametrize("name", ALONE)
+def test_a_signal_handler_may_shut_a_server_down(connect: Any, name: str) -> None:
+    server_class, handler = ALONE[name]
+
+    def once() -> float:
+        with server_class(LOOPBACK, handler) as server:
+            old = signal.signal(signal.SIGUSR1, lambda number, frame: server.shutdown())
+            times: list[float] = []
+
+            def send() -> None:
+                while server._host is None or server._host.row is None:
+                    time.sleep(0)
+                times.append(time.monotonic())
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+            sender = Running(send)
+            try:
+                server.serve_forever()
+                return time.monotonic() - times[0]
+            finally:
+                signal.signal(signal.SIGUSR1, old)
+                sender.join()
+
+    assert min(once() for _ in range(3)) <= PROMPT_S
+
+
+def test_a_server_alone_at_rest_does_not_wake_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reactor.loop import Loop
+
+    waits: list[Waits] = []
+    run = Loop.run
+
+    def counting(loop: Any, **keywords: Any) -> Any:
+        waits.append(Waits(loop))
+        return run(loop, **keywords)
+
+    monkeypatch.setattr(Loop, "run", counting)
+    servers = [server_class(LOOPBACK, handler) for server_class, handler in ALONE.values()]
+    if hasattr(os, "fork"):
+        servers.append(ours.ForkingTCPServer(LOOPBACK, Upper))
+    for server in servers:
+        running = Running(server.serve_forever)
+        while not waits:
+            time.sleep(0)
+        wait_for(waits[-1].at_rest)
+        threading.Event().wait(0.02)
+        assert waits[-1].timeouts == [None]
+        server.shutdown()
+        running.join()
+        server.server_close()
+        waits.clear()
+
+
+def test_after_serving_the_socket_is_as_it_was(connect: Any) -> None:
+    """And `handle_request` works on it, which relies on a blocking socket."""
+    for timeout_s in (None, 3.0):
+        with Inline(LOOPBACK, Upper) as server:
+            server.socket.settimeout(timeout_s)
+            running = Running(server.serve_forever)
+            client = connect(server.server_address)
+            client.sendall(b"hello\n")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(10) == b"HELLO\n"
+            server.shutdown()
+            running.join()
+            assert server.socket.gettimeout() == timeout_s
+            client = connect(server.server_address)
+            client.sendall(b"again\n")
+            client.shutdown(socket.SHUT_WR)
+            server.handle_request()
+            assert client.recv(10) == b"AGAIN\n"
+
+
+def test_a_socket_that_was_replaced_is_the_one_that_is_served(loop: Reactor, connect: Any) -> None:
+    server = ours.TCPServer(LOOPBACK, AsyncUpper)
+    server.socket.close()
+    server.socket = socket.create_server(LOOPBACK)
+    server.server_address = server.socket.getsockname()
+    served(loop, connect, loop.add(server), b"hello\n")
+
+
+# -- handle_request with a coroutine ------------------------------------------------------------------------------------
+
+
+def test_handle_request_runs_a_coroutine_handler_to_its_end(connect: Any) -> None:
+    with ours.TCPServer(LOOPBACK, AsyncUpper) as server:
+        for data in (b"one\n", b"two\nthree\n"):
+            client = connect(server.server_address)
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            waiting = connect(server.server_address)
+            assert server.handle_request() is None
+            assert receive_all_of(client) == data.upper()
+            waiting.close()
+            server.handle_request()  # the one that waited: exactly one request a call
+        assert server.socket.gettimeout() is None
+
+
+def receive_all_of(client: socket.socket) -> bytes:
+    with client.makefile("rb") as reader:
+        return reader.read()
+
+
+def test_handle_request_with_a_coroutine_handler_keeps_its_timeout() -> None:
+    class Timed(ours.TCPServer):
+        timeout = 0.01
+
+        def handle_timeout(self) -> str:
+            return "nobody came"
+
+    with Timed(LOOPBACK, AsyncUpper) as server:
+        assert server.handle_request() == "nobody came"
+        server.timeout = None
+        server.socket.settimeout(0.01)
+        assert Running(server.handle_request).join() == "nobody came"
+
+
+def test_handle_request_goes_through_the_hooks_for_a_coroutine_too(connect: Any, capsys: Any) -> None:
+    with type("S", (Hooked, ours.TCPServer), {})(LOOPBACK, AsyncFails) as server:
+        client = connect(server.server_address)
+        client.sendall(b"x\n")
+        client.shutdown(socket.SHUT_WR)
+        server.handle_request()
+        noted = [name for name in server.noted() if name != "get_request"]
+        assert noted == ["verify_request", "process_request", "finish_request", "handle_error", *LAST]
+        server.admits = False
+        connect(server.server_address)
+        server.handle_request()
+        assert server.noted()[-3:] == ["verify_request", *LAST]
+    os.close(server.reader)
+    os.close(server.writer)
+
+
+# -- limits and resets --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["thread", *(["fork"] if hasattr(os, "fork") else [])])
+def test_limits_hold_for_threads_and_children(loop: Reactor, connect: Any, way: str) -> None:
+    first, second = (
+        loop.add(ours.TCPServer(LOOPBACK, Waiting), way=way, limits=Limits(connections=2)) for _ in range(2)
+    )
+    clients = [connect(first) for _ in range(3)] + [connect(second) for _ in range(3)]
+    turn_until(loop, lambda: len(streams(loop)) == 4)
+    turns(loop, 5)
+    assert [first.row.members, second.row.members] == [2, 2]
+    for client in (clients[0], clients[1], clients[2]):
+        client.sendall(b"go on\n")
+        assert receive_all(loop, client) == b"at work\ndone\n"
+    for client in clients[3:]:
+        client.sendall(b"go on\n")
+        assert receive_all(loop, client) == b"at work\ndone\n"
+    turn_until(loop, lambda: not streams(loop))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_client_that_resets_at_once_is_no_matter(
+    loop: Reactor, connect: Any, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server_class, handler, keywords = CLASSES[name]
+    listener = loop.add(server_class(LOOPBACK, handler), **keywords)
+    for _ in range(3):
+        reset(connect(listener))
+    served(loop, connect, listener, b"hello\n")
+    assert listener.row.phase is Phase.LISTENING
+
+
+def test_an_inline_server_takes_one_request_a_turn(loop: Reactor, connect: Any) -> None:
+    listener = loop.add(ours.TCPServer(LOOPBACK, Upper), way="inline")
+    other = connect(listen(loop, echo))
+    ask(loop, other, b"hello\n", b"hello\n")
+    for _ in range(3):
+        connect(listener).shutdown(socket.SHUT_WR)
+    for expected in (1, 2, 3):
+        other.sendall(b"x\n")
+        turn_until(loop, lambda expected=expected: listener.row.requests == expected)
+        assert other.recv(2) == b"x\n"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_handler_gets_the_request_that_its_way_promises(loop: Reactor, connect: Any, way: str) -> None:
+    class Says(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            said = f"{type(self.request).__name__} {self.request.gettimeout()} {os.get_inheritable(self.request.fileno())}"
+            self.request.sendall(said.encode())
+
+    class AsyncSays(AsyncStreamRequestHandler):
+        async def handle(self) -> None:
+            self.wfile.write(f"{type(self.request).__name__} {self.client_address} {self.server.marker}".encode())
+
+    class Marked(ours.TCPServer):
+        marker = "mine"
+
+    _, keywords = WAYS[way]
+    client = connect(loop.add(Marked(LOOPBACK, AsyncSays if way == "coroutine" else Says), **keywords))
+    expected = f"Stream {client.getsockname()} mine" if way == "coroutine" else "socket None False"
+    assert receive_all(loop, client) == expected.encode()
+
+
+def test_the_clock_of_a_shared_loop_drives_the_limits_of_its_guests(
+    make_loop: Callable[..., Reactor], connect: Any, clock: ManualClock
+) -> None:
+    loop = make_loop(clock=clock)
+    listener = loop.add(ours.TCPServer(LOOPBACK, AsyncUpper), limits=Limits(idle_s=5))
+    client = connect(listener)
+    turn_until(loop, lambda: streams(loop))
+    (row,) = streams(loop)
+    turns(loop)
+    clock.advance(5)
+    turns(loop)
+    client.close()
+    turn_until(loop, lambda: not streams(loop))
+    assert row.end is End.LIMIT
