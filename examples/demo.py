@@ -64,7 +64,8 @@ def listen(loop: Reactor, port_base: int, folder: str) -> Iterator[tuple[Listene
 
 
 def commands(listeners: list[tuple[Listener, str]]) -> str:
-    client = [sys.executable, os.path.join(os.path.dirname(__file__), "client.py")]
+    here = os.path.dirname(os.path.abspath(__file__))
+    client = [os.path.relpath(path) for path in (sys.executable, os.path.join(here, "client.py"))]
     lines = [f"  {to.name:9}  {shlex.join([*client, to.endpoint, *says.split()])}" for to, says in listeners]
     return "\n".join(["Try in other terminals (half a line, then Ctrl-D, is worth a look):", *lines])
 

@@ -137,7 +137,7 @@ class Stream(HandledRow):
             ConnectionLost: the peer is gone.
         """
         if self.phase is Phase.CLOSED or isinstance(self.no_more, ConnectionLost):
-            raise self.no_more or ConnectionLost(f"{self} has ended")
+            raise self.lost()
         await suspend(_Drained(self))
 
     def shutdown(self, how: int) -> None:

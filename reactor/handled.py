@@ -141,9 +141,13 @@ class HandledRow(StreamRow, Runner, Suspension):
             self.fail(error)
         for drainer, drained in self.drainers or ():
             if drainer is not self:
-                self.loop.call_soon(drainer.wake_with, drained, error)
+                self.loop.call_soon(drainer.wake_with, drained, self.lost())
         if self.coroutine is not None and reader is not self:
             self.throw(error if isinstance(error, ConnectionLost) else Cancelled(str(error)))
+
+    def lost(self) -> ConnectionLost:
+        """Return what somebody who only writes to the row is told of its end."""
+        return self.no_more if isinstance(self.no_more, ConnectionLost) else ConnectionLost(f"{self} has ended")
 
     def _ended(self, error: BaseException) -> None:
         """The handler has returned or raised: the row ends, with an end code and at most one line in the log."""

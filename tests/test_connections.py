@@ -167,6 +167,7 @@ def test_slowloris_a_request_has_30_s_whatever_trickles_in(loop: Reactor, connec
     turns(loop)
     assert receive_all(loop, client) == b"421 request_s\n"
     assert row.end is End.LIMIT
+    assert said[0].actual == pytest.approx(30)
 
 
 def test_the_clock_of_a_request_starts_with_its_first_byte(loop: Reactor, connect: Any, clock: ManualClock) -> None:
@@ -625,6 +626,22 @@ def test_abort_cuts_at_once_and_the_peer_sees_a_reset(loop: Reactor, connect: An
     assert loop.table.ended[-1].detail == "enough is enough"
     with pytest.raises(ConnectionResetError):
         read_to_the_end(client)
+
+
+def test_abort_drops_what_was_written(loop: Reactor, connect: Any) -> None:
+    async def serve(stream: Stream) -> None:
+        await stream.readline()
+        stream.write(b"not to be sent")
+        stream.abort("a test")
+        stream.write(b"nor this")
+
+    client = connect(listen(loop, serve))
+    row = only(loop)
+    client.sendall(b"go\n")
+    until_gone(loop, row)
+    assert (row.bytes_out, row.outbox_bytes, row.end) == (0, 0, End.ABORTED)
+    with pytest.raises(ConnectionResetError):
+        client.recv(100)
 
 
 @pytest.mark.parametrize("wait", [reading, sleeping], ids=lambda f: f.__name__)

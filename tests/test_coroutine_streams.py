@@ -97,6 +97,7 @@ def test_each_read_returns_the_same_whatever_the_split_of_the_bytes(
         client.sendall(wire[split:])
         turn_until(loop, lambda handler=handler: len(handler.got) == len(expected))
         assert handler.got == expected, split
+        assert {type(got) for got in handler.got} == {bytes}
         listener.close()
         client.close()
 
@@ -681,6 +682,17 @@ def test_write_eof_leaves_the_other_direction_open(loop: Reactor, connect: Any) 
     assert row.end is End.PEER_CLOSED
 
 
+def test_write_eof_waits_for_what_was_written_before(loop: Reactor, connect: Any) -> None:
+    async def serve(stream: Stream) -> None:
+        stream.write(b"x" * 10_000_000)
+        stream.write_eof()
+        await stream.readline()
+
+    client = connect(listen(loop, serve), receive_buffer=8192)
+    assert len(receive_all(loop, client)) == 10_000_000
+    assert only(loop).end is None
+
+
 def test_a_client_that_half_closes_reads_a_reply_of_12_mb(loop: Reactor, connect: Any) -> None:
     reply = bytes(range(256)) * 49152
 
@@ -826,6 +838,24 @@ def test_drain_of_another_row(loop: Reactor, connect: Any) -> None:
     assert not done
     assert receive(loop, slow, 10_000_000) == b"x" * 10_000_000
     assert receive(loop, fast, 7) == b"drained"
+
+
+def test_drain_of_another_row_that_has_nothing_to_send(loop: Reactor, connect: Any) -> None:
+    rows: list[Stream] = []
+
+    async def serve(stream: Stream) -> None:
+        rows.append(stream)
+        await stream.readline()
+        await rows[0].drain()
+        stream.write(b"drained")
+
+    listener = listen(loop, serve)
+    connect(listener)
+    only(loop)
+    client = connect(listener)
+    turn_until(loop, lambda: len(rows) == 2)
+    turns(loop)
+    ask(loop, client, b"go\n", b"drained")
 
 
 def test_drain_after_the_peer_is_gone_raises(loop: Reactor, connect: Any) -> None:

@@ -537,6 +537,8 @@ def test_hooks_run_on_the_loops_thread_but_for_those_of_the_handler(loop: Reacto
 class Waiting(ours.StreamRequestHandler):
     """Says hello, and works until its client sends something."""
 
+    timeout = 5  # should the test fail: a child has inherited the client's end, and would wait for ever
+
     def handle(self) -> None:
         self.wfile.write(b"at work\n")
         self.rfile.readline()

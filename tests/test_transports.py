@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from reactor.buffers import JOIN_BYTES
 from reactor.limits import DEFAULTS, Limits
-from reactor.transports import GONE, NOT_NOW, PLAIN, RECEIVE_BYTES, GoneTransport, PlainTransport
+from reactor.transports import (
+    GONE,
+    NOT_NOW,
+    PLAIN,
+    RECEIVE_BYTES,
+    SHUT,
+    GoneTransport,
+    PlainTransport,
+    ShutTransport,
+)
 
 # Every error that the manual pages of send(2), recv(2) and shutdown(2) and of tcp(7), ip(7) and unix(7) name, and more.
 LOSSES = [
@@ -218,7 +227,17 @@ def test_a_row_whose_connection_is_gone_touches_no_socket() -> None:
     assert (row.sock.sends, row.sock.shut, row.lost) == ([], [], [])
 
 
-@pytest.mark.parametrize("transport", [PlainTransport, GoneTransport])
+def test_a_row_whose_side_is_shut_hears_and_sends_nothing() -> None:
+    row = FakeRow(ScriptedSocket(), b"late")
+    row.sock.arriving = [b"abc", b""]
+    SHUT.flush(row)
+    assert (row.left(), row.sock.sends) == (b"", [])
+    SHUT.shut(row)
+    assert (row.sock.shut, row.lost) == ([], [])
+    assert (SHUT.receive(row), SHUT.receive(row)) == (b"abc", b"")
+
+
+@pytest.mark.parametrize("transport", [PlainTransport, ShutTransport, GoneTransport])
 def test_a_transport_is_shared_so_it_has_no_state(transport: type[PlainTransport]) -> None:
     assert not hasattr(transport(), "__dict__")
 
