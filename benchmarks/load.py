@@ -1,7 +1,8 @@
 """The client side: many connections, one outstanding request on each, every reply compared byte by byte.
 
-The load goes in *waves*: one request on every connection, then all the replies, then the next wave. So the server finds
-many connections ready at a time, as a busy server does, and the number does not depend on how fast the client is.
+The load is a closed loop, like wrk's or redis-benchmark's: every connection has one request under way and sends the next
+one as soon as the reply is in. So many connections are ready at a time, as on a busy server, and they are never in
+step.
 
 While it collects, the client does not sleep in its own `poll`, if it has a core to itself, but asks again and again. It
 is not impatience. A server that answers a *sleeping* client has to wake it, inside `send`, at several microseconds a
@@ -38,8 +39,8 @@ class Load:
 
     def __init__(self, connections: Sequence[socket.socket], turns: Sequence[Sequence[bytes]], *, spin: bool) -> None:
         self._connections = {sock.fileno(): sock for sock in connections}
-        self._turns = [list(zip(self._connections, turn, strict=True)) for turn in turns]
-        self._waves = 0
+        self._turns = [dict(zip(self._connections, turn, strict=True)) for turn in turns]
+        self._asked = dict.fromkeys(self._connections, -1)
         self._timeout_s = 0.0 if spin else REPLY_S
         self._poller = select.epoll()
         for fd, sock in self._connections.items():
@@ -59,22 +60,26 @@ class Load:
         for sock in self._connections.values():
             sock.close()
 
-    def run(self, waves: int) -> None:
-        for _ in range(waves):
-            self.collect(self.send())
+    def run(self, rounds: int) -> None:
+        """Have every connection ask `rounds` times."""
+        self.collect(self.send(), rounds - 1)
 
     def send(self) -> dict[int, bytes]:
         """Send one request on every connection; returns the table of the replies still due, by descriptor."""
-        turn = self._turns[self._waves % len(self._turns)]
-        self._waves += 1
-        for fd, request in turn:
-            if self._connections[fd].send(request) != len(request):
-                raise WrongReply("a request did not fit into the socket buffer: the server does not read")
-        return dict(turn)
+        return {fd: self._ask(fd) for fd in self._connections}
 
-    def collect(self, due: dict[int, bytes]) -> None:
-        """Receive until nothing is due. The table loses an entry with each reply that is complete and right."""
+    def _ask(self, fd: int) -> bytes:
+        """Send the next request of one connection: not the one before, whose reply would else pass for this one's."""
+        turn = self._asked[fd] = self._asked[fd] + 1
+        request = self._turns[turn % len(self._turns)][fd]
+        if self._connections[fd].send(request) != len(request):
+            raise WrongReply("a request did not fit into the socket buffer: the server does not read")
+        return request
+
+    def collect(self, due: dict[int, bytes], more: int = 0) -> None:
+        """Receive until nothing is due; when its reply is complete and right, a connection asks again, `more` times."""
         connections = self._connections
+        left = dict.fromkeys(due, more)
         give_up_at = time.monotonic() + REPLY_S
         while due:
             ready = self._poller.poll(self._timeout_s)
@@ -85,6 +90,9 @@ class Load:
                 expected = due.pop(fd, b"")
                 if data != expected:
                     due[fd] = rest_of(expected, data)
+                elif left[fd]:
+                    left[fd] -= 1
+                    due[fd] = self._ask(fd)
 
 
 def rest_of(expected: bytes, data: bytes) -> bytes:

@@ -19,8 +19,8 @@ Chunk: TypeAlias = bytes | memoryview
 
 # How many frames one split cuts off ahead. Equal to Limits.frames_per_turn: what is split is handled this turn.
 SPLIT_AHEAD = 32
-# A split copies the rest that it leaves: with more than this, for each frame that it may cut, it would cost too much.
-REST_BYTES = 4096
+# A split copies what it looks at: so many bytes for each frame that it may cut. Longer frames are cut one by one.
+AHEAD_BYTES = 256
 # Join chunks up to this size into one send(): copying it costs what one system call costs.
 JOIN_BYTES = 65536
 # A first chunk of at least this size goes alone: joining what is left of it again at each send would be O(n^2).
@@ -117,28 +117,36 @@ class Inbox:
                 return ahead.pop()
             self.rejoin()
         size = self.size
-        if (  # no piece can be too long, nor is the rest
-            self._scanned == 0
-            and 0 < size <= max_bytes
-            and (size <= REST_BYTES or size <= self.split_ahead * REST_BYTES)
-        ):
-            return self._split(delimiter, max_bytes)
+        if self._scanned == 0 and size:
+            first = self._split(delimiter, max_bytes)
+            if first is not None:
+                return first
         found = self.find(delimiter)
         if found > max_bytes or (found < 0 and size >= max_bytes + len(delimiter)):
             raise FramingError(f"no {delimiter!r} where one is due", offset=max_bytes, limit=max_bytes)
         return None if found < 0 else self.take(found + len(delimiter))[:found]
 
     def _split(self, delimiter: bytes, max_bytes: int) -> bytes | None:
-        data = self._data if not self._at else self._data[self._at :]
-        pieces: list[Any] = data.split(delimiter, self.split_ahead)
+        """Cut what the window holds: no more than `max_bytes`, so no piece is too long; no more than is worth copying."""
+        at, size = self._at, self.size
+        window: bytes | bytearray = self._data
+        if at or size > max_bytes or (size > AHEAD_BYTES and size > self.split_ahead * AHEAD_BYTES):
+            most = min(max_bytes, self.split_ahead * AHEAD_BYTES)
+            window = bytes(memoryview(window)[at : at + most])
+        pieces: list[Any] = window.split(delimiter, self.split_ahead)
         rest = pieces.pop()
         self._delimiter = delimiter
         if not pieces:
             self._scanned = max(0, len(rest) - len(delimiter) + 1)
             return None
-        if isinstance(data, bytearray):
+        if isinstance(window, bytearray):
             pieces = [bytes(piece) for piece in pieces]
-        self._data, self._at, self._scanned, self.size = rest, 0, 0, len(rest)
+        if len(window) == size:
+            self._data, self._at, self.size = rest, 0, len(rest)
+        else:
+            cut = len(window) - len(rest)
+            self._at, self.size = at + cut, size - cut
+            self._compact()
         first: bytes = pieces[0]
         self._ahead_max = max_bytes
         if len(pieces) > 1:

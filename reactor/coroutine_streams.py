@@ -53,11 +53,10 @@ class Stream(HandledRow):
             FramingError: the line is too long, or the input ended inside it.
         """
         if max_bytes is None:
-            if self.framing is LINES:
-                inbox = self.inbox
-                if inbox is not None and inbox.ahead:
-                    return inbox.ahead.pop() + b"\n"
-            else:
+            ahead = self.lines_ahead
+            if ahead:
+                return ahead.pop() + b"\n"
+            if self.framing is not LINES:
                 self._use(LINES)
         else:
             self._use(_lines(max_bytes))
@@ -65,6 +64,8 @@ class Stream(HandledRow):
             line: bytes = yield self
         except EndOfStream:
             return b""
+        if max_bytes is None and self.inbox is not None:
+            self.lines_ahead = self.inbox.ahead
         return line
 
     @types.coroutine
@@ -92,7 +93,7 @@ class Stream(HandledRow):
         if framing is not self.framing:
             self.rejoin()
             self.framing = framing
-            self._need = None
+            self._need = self.lines_ahead = None
 
     def readuntil(self, delimiter: bytes, *, max_bytes: int | None = None) -> Awaitable[bytes]:
         """Return the bytes up to and including `delimiter`.

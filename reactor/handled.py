@@ -29,13 +29,14 @@ class HandledRow(StreamRow, Runner, Suspension):
 
     way = "coroutine"
     waiting_at = Runner.waiting_at
-    __slots__ = ("coroutine", "drainers", "host", "parked", "tasks")
+    __slots__ = ("coroutine", "drainers", "host", "lines_ahead", "parked", "tasks")
 
     def __init__(
         self, loop: Any, sock: Any, acceptor: Any, listener: str, limits: Limits, sockaddr: Any = None
     ) -> None:
         self.coroutine: Coroutine[Any, Any, Any] | None = None
         self.parked: Any = None
+        self.lines_ahead: list[bytes] | None = None  # what `readline` may take without asking: the inbox's own list
         self.tasks: set[Task[Any]] | None = None
         self.host: Any = None  # who is told of errors and of the end, for hosted servers
         self.drainers: list[Any] | None = None

@@ -123,6 +123,8 @@ class Host:
         """The server is nobody's guest any more once its last thread and child have reported."""
         if not self._closing or self._requests or self._children:
             return
+        if self.owned and not self._listens and isinstance(self.processor, (ThreadingMixIn, ForkingMixIn)):
+            return  # packets have no rows, so nobody knows whether they are done: their threads are joined by close()
         if self.owned:  # alone on its loop, its service_actions go on until shutdown, as in socketserver
             self.loop.hooks[:] = [hook for hook in self.loop.hooks if hook[0] is not self._service]
         self.farewell()

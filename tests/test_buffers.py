@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reactor.buffers import ALONE_BYTES, JOIN_BYTES, REST_BYTES, SPLIT_AHEAD, Inbox, consume, gather
+from reactor.buffers import ALONE_BYTES, JOIN_BYTES, AHEAD_BYTES, SPLIT_AHEAD, Inbox, consume, gather
 from reactor.errors import FramingError
 
 # -- inbox ------------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_cutting_many_lines_copies_a_bounded_number_of_bytes_for_each(count: int
         assert inbox.take_until(b"\n", 1 << 20) == b"0123456"
         total += copied(inbox, before)
     assert len(inbox) == 0
-    assert total <= (REST_BYTES + 16) * count
+    assert total <= (AHEAD_BYTES + 16) * count
 
 
 def test_consumed_memory_is_given_back() -> None:

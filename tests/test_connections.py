@@ -187,6 +187,7 @@ def test_the_clock_of_a_request_starts_with_its_first_byte(loop: Reactor, connec
     assert row.end is None
     pass_time(loop, clock, 1)
     assert row.end is End.LIMIT
+    assert (said[0].limit, said[0].actual) == ("request_s", pytest.approx(30))
 
 
 @pytest.mark.parametrize("between_s", [None, 0, 0.5])

@@ -13,6 +13,7 @@ from reactor.errors import (
     IllegalTransition,
     LimitError,
     ReactorError,
+    describe,
 )
 
 
@@ -41,6 +42,15 @@ def test_every_error_says_what_it_is_for() -> None:
     classes = [value for value in vars(errors).values() if getattr(value, "__module__", "") == errors.__name__]
     assert len(classes) >= 10
     assert all(cls.__doc__ for cls in classes)
+
+
+def test_an_error_is_described_even_if_its_text_cannot_be_had() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    assert describe(ValueError("x")) == "ValueError: x"
+    assert describe(Mute()) == "Mute"
 
 
 def test_a_framing_error_says_where_and_which_limit_to_raise() -> None:
