@@ -1,7 +1,7 @@
 """The client side: many connections, one outstanding request on each, every reply compared byte by byte.
 
-The load is a closed loop, like wrk's or redis-benchmark's: every connection has one request under way and sends the next
-one as soon as the reply is in. So many connections are ready at a time, as on a busy server, and they are never in
+The load is a closed loop, like that of wrk or redis-benchmark: each connection has one request under way and sends the
+next one as soon as the reply is in. So many connections are ready at a time, as on a busy server, and they are never in
 step.
 
 While it collects, the client does not sleep in its own `poll`, if it has a core to itself, but asks again and again. It

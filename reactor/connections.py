@@ -118,8 +118,8 @@ class ConnectionRow(Row):
         if self.outbox is None or self.limits.write_stall_s is None:
             return deadline
         stall = (self.loop.now if self.stalled_at is None else self.stalled_at) + self.limits.write_stall_s
-        if deadline is None or self.phase in (Phase.IDLE, Phase.FLUSHING):
-            return stall  # a peer that reads a long reply is not idle, and flushing is bounded by progress only
+        if deadline is None or self.phase in (Phase.IDLE, Phase.FLUSHING) or self.pause_reasons:
+            return stall  # who reads a long reply is not idle, and what we do not read meanwhile is not late
         return min(stall, deadline)
 
     def expire(self) -> None:

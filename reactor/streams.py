@@ -224,6 +224,7 @@ class StreamRow(ConnectionRow):
         super().resume(reason)
         if self.pause_reasons:
             return
+        self.request_at = self.loop.now  # what was held back begins now
         if self.inbox or self.no_more is not None:
             self.requeue()
         elif self.loop.observer is None:

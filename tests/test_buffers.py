@@ -110,6 +110,26 @@ def test_the_maximum_of_a_search(delimiter: bytes) -> None:
     assert len(inbox) == 10 + len(delimiter)
 
 
+@pytest.mark.parametrize("split_ahead", [1, 2])
+@pytest.mark.parametrize("max_bytes", [1 << 20, AHEAD_BYTES, AHEAD_BYTES + 1])
+@pytest.mark.parametrize("delimiter", [b"\n", b"\r\n", b"--end--"])
+def test_no_delimiter_hides_at_the_edge_of_what_one_split_looks_at(
+    delimiter: bytes, max_bytes: int, split_ahead: int
+) -> None:
+    for size in range(split_ahead * AHEAD_BYTES - 10, split_ahead * AHEAD_BYTES + 3):
+        frames = [b"x" * (size // split_ahead)] * split_ahead + [b"y", b"z" * 600, b""]
+        inbox = filled(b"start" + delimiter + delimiter.join(frames) + delimiter, split_ahead=split_ahead)
+        assert inbox.take_until(delimiter, max_bytes) == b"start"
+        for frame in frames:
+            if len(frame) > max_bytes:
+                with pytest.raises(FramingError):
+                    inbox.take_until(delimiter, max_bytes)
+                break
+            assert inbox.take_until(delimiter, max_bytes) == frame
+        else:
+            assert len(inbox) == 0
+
+
 def test_clear_forgets_everything() -> None:
     inbox = filled(b"a\nb\nc\nrest")
     inbox.take_until(b"\n", 1000)
@@ -230,6 +250,15 @@ def test_cutting_many_lines_copies_a_bounded_number_of_bytes_for_each(count: int
         total += copied(inbox, before)
     assert len(inbox) == 0
     assert total <= (AHEAD_BYTES + 16) * count
+
+
+@pytest.mark.parametrize("split_ahead", [1, SPLIT_AHEAD])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_so_is_the_memory_of_lines(split_ahead: int, pieces: int) -> None:
+    inbox = filled(*[b"0123456\n" * 65536] * pieces, max_bytes=1 << 20, split_ahead=split_ahead)
+    while len(inbox):
+        assert inbox.take_until(b"\n", 1 << 20) == b"0123456"
+        assert len(inbox._data) <= 2 * inbox.size + 2 * SPLIT_AHEAD * AHEAD_BYTES
 
 
 def test_consumed_memory_is_given_back() -> None:
