@@ -107,8 +107,7 @@ class BaseServer:
         if _is_coroutine_handler(self.RequestHandlerClass):
             return self._handle_request_on_loop()
         clock = MonotonicClock()
-        timeouts = [t for t in (self.socket.gettimeout(), self.timeout) if t is not None]
-        wait_s = min(timeouts) if timeouts else None
+        wait_s = self._request_timeout_s()
         deadline = None if wait_s is None else clock.now() + wait_s
         while not wait_readable(self, wait_s):
             if deadline is not None:
@@ -117,12 +116,18 @@ class BaseServer:
                     return self.handle_timeout()
         return self._handle_request_noblock()
 
+    def _request_timeout_s(self) -> float | None:
+        """Return how long `handle_request` waits: the server's timeout or its socket's, whichever is shorter."""
+        timeouts = [each for each in (self.socket.gettimeout(), self.timeout) if each is not None]
+        return min(timeouts) if timeouts else None
+
     def _handle_request_on_loop(self) -> Any:
         """Run a private loop until one row has been accepted and has ended, or the time is up."""
         with Loop(strict=True) as loop:
             limits = (self.limits or loop.limits).replace(accepts_per_turn=1)
+            timeout_s = self._request_timeout_s()
+            deadline = None if timeout_s is None else loop.clock.now() + timeout_s
             listener = attach(loop, self, way="coroutine", limits=limits, name="", owned=False)
-            deadline = None if self.timeout is None else loop.clock.now() + self.timeout
             while not listener.row.requests:
                 left_s = None if deadline is None else max(deadline - loop.clock.now(), 0)
                 loop.step(left_s)

@@ -127,7 +127,7 @@ class Inbox:
         return None if found < 0 else self.take(found + len(delimiter))[:found]
 
     def _split(self, delimiter: bytes, max_bytes: int) -> bytes | None:
-        """Cut what the window holds: at most `max_bytes`, so no piece is too long, and not more than is worth copying."""
+        """Cut what the window holds: at most `max_bytes`, so no piece is too long; no more than is worth copying."""
         at, size = self._at, self.size
         window: bytes | bytearray = self._data
         if at or size > max_bytes or (size > AHEAD_BYTES and size > self.split_ahead * AHEAD_BYTES):

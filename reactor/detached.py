@@ -15,6 +15,25 @@ from .phases import End, Event, Phase
 from .table import READ, Row
 
 
+class Pidfd:
+    """The descriptor of a child process, with as much of a socket's interface as a row needs."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._fd
+
+    def close(self) -> None:
+        """Close it; legal twice."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
 class DetachedRow(Row):
     """A request that somebody else works on.
 
@@ -28,14 +47,13 @@ class DetachedRow(Row):
         way: "inline", "thread" or "fork".
     """
 
-    __slots__ = ("_collect", "_pidfd", "acceptor", "way")
+    __slots__ = ("_collect", "acceptor", "way")
 
     def __init__(
         self, loop: Any, sock: Any, acceptor: Any, listener: str, limits: Limits, sockaddr: Any, way: str
     ) -> None:
         self.acceptor = acceptor
         self.way = way
-        self._pidfd = -1
         self._collect: Callable[[], object] | None = None
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         self.requests = 1
@@ -44,8 +62,8 @@ class DetachedRow(Row):
 
     def watch(self, pidfd: int, collect: Callable[[], object]) -> None:
         """Call `collect` when the child ends, which must lead to `finish`; the row closes `pidfd`."""
-        self._pidfd, self._collect = pidfd, collect
-        self.fd = pidfd
+        self._collect = collect
+        self.sock, self.fd = Pidfd(pidfd), pidfd  # the parent has no use for the request any more
         self.loop.demultiplexer.set(self, READ)
 
     def on_ready(self, ready: int) -> None:
@@ -70,6 +88,6 @@ class DetachedRow(Row):
             self.acceptor.left(self)
 
     def _release(self) -> None:
+        if isinstance(self.sock, Pidfd):
+            self.sock.close()
         self.sock = None
-        if self._pidfd >= 0:
-            os.close(self._pidfd)

@@ -77,8 +77,9 @@ class _Guest:
         return getattr(self._server, name)
 
     def server_close(self) -> None:
-        """Close the server."""
-        self._server.server_close()
+        """Close the server, unless somebody has."""
+        if not self._server._host.server_closed:
+            self._server.server_close()
 
 
 class _ThreadedGuest(ThreadingMixIn, _Guest):

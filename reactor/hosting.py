@@ -75,6 +75,7 @@ class Host:
         self._service: Any = None
         self._path = path
         self._closing = self._listens = False
+        self.server_closed = False
         self._watched: set[int] = set()  # process ids with a pidfd in the table
         self._requests: dict[int, DetachedRow] = {}  # by the identity of the request
         self._children: dict[int, DetachedRow] = {}  # by process id
@@ -134,12 +135,14 @@ class Host:
         if self.owned:
             self.owned = False
             self.loop.farewells.remove(self.farewell)
-            self.processor.server_close()
+            if not self.server_closed or self.offloads:  # a stand-in has threads or children of its own to wait for
+                self.processor.server_close()
         if getattr(self.server, "_host", None) is self:
             self.server._host = None
 
     def server_closes(self) -> None:
         """The server's own `server_close` runs: its descriptor must leave the selector first."""
+        self.server_closed = True
         if self.row.fd >= 0:
             self.loop.demultiplexer.set(self.row, 0)
             self.row.finish(End.FINISHED, "server_close")

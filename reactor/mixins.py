@@ -121,7 +121,8 @@ class ForkingMixIn:
         status = 1
         try:
             if self._host is not None:
-                in_child(self._host.loop, request)
+                # A packet's request is (data, socket). The child keeps no listening socket: it would keep the port open.
+                in_child(self._host.loop, request if isinstance(request, tuple) else (request,))
             self.finish_request(request, client_address)
             status = 0
         except Exception:

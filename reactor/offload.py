@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -82,25 +82,31 @@ def ask(post: Callable[..., object], question: Callable[[], T], timeout_s: float
     """
     answered = threading.Event()
     answers: list[T] = []
+    errors: list[Exception] = []
 
     def answer() -> None:
-        answers.append(question())
+        try:
+            answers.append(question())
+        except Exception as error:
+            errors.append(error)
         answered.set()
 
     post(answer)
     if not answered.wait(timeout_s):
         raise TimeoutError(f"the loop did not answer within {timeout_s:g} s: a handler holds it, or nobody runs it")
+    if errors:
+        raise errors[0]
     return answers[0]
 
 
-def in_child(loop: Any, keep: Any) -> None:
+def in_child(loop: Any, keep: Sequence[Any]) -> None:
     """Right after fork, in the child: leave the loop to the parent.
 
     Args:
         loop: the parent's loop; its descriptors are closed here.
-        keep: the socket of the request that the child serves; the other rows' sockets are closed here.
+        keep: what holds the socket of the request that the child serves; all other rows' are closed here.
     """
     for row in loop.table:
-        if row.kind == "stream" and row.sock is not keep and row.fd >= 0:
+        if row.sock is not None and not any(row.sock is kept for kept in keep):
             row.sock.close()
     loop.abandon()

@@ -76,6 +76,14 @@ def wait_for(event: threading.Event) -> None:
     assert event.wait(PATIENCE_S), "what was waited for did not happen"
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for what another thread does, where there is no event to wait for; or fail."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_at, "what was waited for did not happen"
+        threading.Event().wait(0.001)
+
+
 def seconds_of(function: Callable[[], object]) -> float:
     """Call a function and return how long it took (s)."""
     began = time.monotonic()

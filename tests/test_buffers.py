@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reactor.buffers import ALONE_BYTES, JOIN_BYTES, AHEAD_BYTES, SPLIT_AHEAD, Inbox, consume, gather
+from reactor.buffers import AHEAD_BYTES, ALONE_BYTES, JOIN_BYTES, SPLIT_AHEAD, Inbox, consume, gather
 from reactor.errors import FramingError
 
 # -- inbox ------------------------------------------------------------------------------------------------------------

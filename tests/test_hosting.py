@@ -23,7 +23,7 @@ from reactor import (
 )
 from reactor import socketserver as ours
 from tests.driving import ask, listen, receive, receive_all, reset, streams, turn_until, turns
-from tests.running import PATIENCE_S, PROMPT_S, Running, Waits, descriptors, python, seconds_of, wait_for
+from tests.running import PATIENCE_S, PROMPT_S, Running, Waits, descriptors, python, seconds_of, wait_for, wait_until
 
 LOOPBACK = ("127.0.0.1", 0)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -95,8 +95,15 @@ else:
 
 
 @pytest.fixture
-def loop(make_loop: Callable[..., Reactor]) -> Reactor:
+def loop() -> Iterator[Reactor]:
     """Give a reactor on the real clock: threads and children know no other."""
+    with Reactor() as loop:
+        yield loop
+
+
+@pytest.fixture
+def every_loop(make_loop: Callable[..., Reactor]) -> Reactor:
+    """Give the same on every selector."""
     return make_loop(clock=None)
 
 
@@ -113,7 +120,8 @@ def served(loop: Reactor, connect: Any, listener: Any, *lines: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_server_is_hosted_beside_others(loop: Reactor, connect: Any, name: str) -> None:
+def test_a_server_is_hosted_beside_others(every_loop: Reactor, connect: Any, name: str) -> None:
+    loop = every_loop
     server_class, handler, keywords = CLASSES[name]
     other = connect(listen(loop, echo))
     listener = loop.add(server_class(LOOPBACK, handler), **keywords)
@@ -654,7 +662,8 @@ def test_a_drain_is_not_held_up_by_packets_that_are_worked_on(loop: Reactor, con
 
 
 @needs_fork
-def test_a_child_that_ends_is_an_event_not_a_poll(loop: Reactor, connect: Any) -> None:
+def test_a_child_that_ends_is_an_event_not_a_poll(every_loop: Reactor, connect: Any) -> None:
+    loop = every_loop
     if not hasattr(os, "pidfd_open"):
         pytest.skip("needs pidfds")
     listener = loop.add(ours.ForkingTCPServer(LOOPBACK, Waiting))
@@ -717,7 +726,8 @@ def test_no_child_stays_a_zombie(loop: Reactor, connect: Any, module: Any, kind:
 
 
 @needs_fork
-def test_a_child_that_somebody_else_reaps_does_not_spin_nor_stay(loop: Reactor, connect: Any) -> None:
+def test_a_child_that_somebody_else_reaps_does_not_spin_nor_stay(every_loop: Reactor, connect: Any) -> None:
+    loop = every_loop
     server = ours.ForkingTCPServer(LOOPBACK, Waiting)
     client = connect(loop.add(server))
     assert receive(loop, client, 8) == b"at work\n"
@@ -732,13 +742,14 @@ def test_a_child_that_somebody_else_reaps_does_not_spin_nor_stay(loop: Reactor, 
 @needs_fork
 @needs_proc
 @pytest.mark.parametrize("name", [name for name, (*_, way) in OUTSIDE.items() if way == "fork"])
-def test_a_child_inherits_nothing_of_the_loop(loop: Reactor, connect: Any, tmp_path: Any, name: str) -> None:
+def test_a_child_inherits_nothing_of_the_loop(every_loop: Reactor, connect: Any, tmp_path: Any, name: str) -> None:
     class Lists(ours.StreamRequestHandler):
         def handle(self) -> None:
             mine = str(self.request.fileno())
             found = sorted(descriptors())
             self.wfile.write("\n".join(one for one in found if one.split()[0] != mine).encode())
 
+    loop = every_loop
     server_class, keywords, _ = OUTSIDE[name]
     before = descriptors()
     listener = loop.add(server_class(LOOPBACK, Lists), **keywords)
@@ -886,8 +897,9 @@ def test_a_handler_may_close_its_own_server(loop: Reactor, connect: Any, way: st
         connect(listener)
 
 
-def test_a_standard_server_that_is_closed_behind_our_back_does_no_harm(loop: Reactor, connect: Any) -> None:
+def test_a_standard_server_that_is_closed_behind_our_back_does_no_harm(every_loop: Reactor, connect: Any) -> None:
     """It does not know that it is a guest: its descriptor is gone without a word, and soon somebody else's."""
+    loop = every_loop
     server = standard.TCPServer(LOOPBACK, AsyncUpper)
     other = connect(listen(loop, echo))
     loop.add(server)
@@ -1119,8 +1131,7 @@ def test_a_signal_handler_may_shut_a_server_down(connect: Any, name: str) -> Non
             times: list[float] = []
 
             def send() -> None:
-                while server._host is None or server._host.row is None:
-                    time.sleep(0)
+                wait_until(lambda: server._host is not None and server._host.row is not None)
                 times.append(time.monotonic())
                 os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -1151,8 +1162,7 @@ def test_a_server_alone_at_rest_does_not_wake_at_all(monkeypatch: pytest.MonkeyP
         servers.append(ours.ForkingTCPServer(LOOPBACK, Upper))
     for server in servers:
         running = Running(server.serve_forever)
-        while not waits:
-            time.sleep(0)
+        wait_until(lambda: waits)
         wait_for(waits[-1].at_rest)
         threading.Event().wait(0.02)
         assert waits[-1].timeouts == [None]
@@ -1235,7 +1245,7 @@ def test_handle_request_goes_through_the_hooks_for_a_coroutine_too(connect: Any,
         noted = [name for name in server.noted() if name != "get_request"]
         assert noted == ["verify_request", "process_request", "finish_request", "handle_error", *LAST]
         server.admits = False
-        connect(server.server_address)
+        connect(server.server_address).shutdown(socket.SHUT_WR)
         server.handle_request()
         assert server.noted()[-3:] == ["verify_request", *LAST]
     os.close(server.reader)
