@@ -81,7 +81,7 @@ class Loop(Stages):
             yield
         finally:
             running.reset(token)
-            self._in_turn = False
+            self._in_turn = self._awake = False  # also if an exception has left the turn in the middle
 
     def _make_waker(self) -> None:
         """On WebAssembly there are no socket pairs, and no other threads or signals to wake the loop either."""
@@ -147,9 +147,15 @@ class Loop(Stages):
 
     def _tell_all(self) -> None:
         """Handlers hear of the end; what they still write is dropped."""
+        errors: list[BaseException] = []
         for _ in range(LAST_ROUNDS):
-            self._run_posted()
-            self._dispatch([])
+            try:
+                self._run_posted()
+                self._dispatch([])
+            except BaseException as error:  # of a strict loop, or SystemExit: the others must hear of it too
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def abandon(self) -> None:
         """In a forked child: give the loop's descriptors back and touch nothing that the parent shares."""

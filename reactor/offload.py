@@ -99,7 +99,7 @@ def ask(post: Callable[..., object], question: Callable[[], T], timeout_s: float
     return answers[0]
 
 
-def in_child(loop: Any, keep: Sequence[Any]) -> None:
+def in_child(loop: Any, keep: Sequence[Any] | None) -> None:
     """Right after fork, in the child: leave the loop to the parent.
 
     Args:
@@ -107,6 +107,6 @@ def in_child(loop: Any, keep: Sequence[Any]) -> None:
         keep: what holds the socket of the request that the child serves; all other rows' are closed here.
     """
     for row in loop.table:
-        if row.sock is not None and not any(row.sock is kept for kept in keep):
+        if row.sock is not None and not any(row.sock is kept for kept in keep or ()):
             row.sock.close()
     loop.abandon()
