@@ -121,7 +121,7 @@ class ForkingMixIn:
         status = 1
         try:
             if self._host is not None:
-                # A packet's request is (data, socket). The child keeps no listening socket: it would keep the port open.
+                # A packet's request is (data, socket). A listening socket is not kept: the port would stay open.
                 in_child(self._host.loop, request if isinstance(request, tuple) else (request,))
             self.finish_request(request, client_address)
             status = 0
