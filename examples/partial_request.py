@@ -11,7 +11,7 @@ The example is its own client, and turns the loop itself, one `step` at a time.
     the handler waits at partial_request.py:23
     the client reads What is your name? Hello, Ann Boleyn
     drained in 0.00 s: 0 finished, 0 were idle, 0 aborted
-"""  # noqa: E501
+"""
 
 import socket
 

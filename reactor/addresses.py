@@ -113,15 +113,19 @@ class Endpoint:
             raise ValueError(_not_understood(text, "a host and a port are needed (port 0 asks for a free one)"))
         return cls(scheme, "inet", type_, host=host, port=port)
 
-    def bind(self, backlog: int) -> socket.socket:
+    def bind(self, backlog: int, sockets: Any = socket) -> socket.socket:
         """Return a bound, non-blocking socket (listening, if it is a stream). The caller closes it.
+
+        Args:
+            backlog: how many connections may wait, for a stream.
+            sockets: the module that makes the socket.
 
         Raises:
             OSError: the address cannot be had; the message names the endpoint.
         """
         try:
             family, sockaddr = self._resolve()
-            sock = socket.socket(family, self.type)
+            sock: socket.socket = sockets.socket(family, self.type)
             try:
                 self._bind(sock, sockaddr, backlog)
             except BaseException:  # whatever ends the attempt must not leak the descriptor

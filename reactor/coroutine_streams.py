@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from .coroutines import Suspension, Task, coroutine_of, suspend
-from .errors import ConnectionLost, EndOfStream
+from .errors import ConnectionLost, EndOfStream, FramingError
 from .framing import LINES, RAW, Fixed, Framing, Lines, Raw, Until
 from .handled import HandledRow
 from .phases import Phase
@@ -104,8 +104,10 @@ class Stream(HandledRow):
         """
         return self._read(_until(bytes(delimiter), max_bytes))
 
-    async def readexactly(self, n: int) -> bytes:
-        """Return exactly `n` bytes; raises as `readuntil`."""
+    async def readexactly(self, n: int, *, max_bytes: int | None = None) -> bytes:
+        """Return exactly `n` bytes; raises as `readuntil`, and a FramingError if a peer's `n` is over `max_bytes`."""
+        if max_bytes is not None and n > max_bytes:
+            raise FramingError(f"{n} bytes were asked for", limit=max_bytes)
         return await self._read(_fixed(n)) if n else b""
 
     def frame(self, framing: Framing[T]) -> Awaitable[T]:
@@ -124,7 +126,8 @@ class Stream(HandledRow):
 
     def offer(self, data: bytes) -> bool:
         """Write to a row that may be slow or gone: False, and nothing written, instead of an error."""
-        if self.end is not None or self.fd < 0 or self.pending + len(data) > self.limits.outbox_high_bytes:
+        limit = self.limits.outbox_high_bytes if self.pending else self.limits.outbox_bytes
+        if self.end is not None or self.fd < 0 or self.pending + len(data) > limit:
             return False
         answered = self.wrote
         self.write(data)

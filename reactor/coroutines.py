@@ -131,7 +131,7 @@ class Task(Runner, Generic[T]):
         owner: the stream row with which it ends; None: it may outlive every row.
     """
 
-    __slots__ = ("_error", "_owner", "_result", "_waiters", "coroutine", "done", "loop", "name", "parked")
+    __slots__ = ("_error", "_owner", "_result", "_waiters", "coroutine", "done", "loop", "name", "observed", "parked")
 
     def __init__(self, loop: Any, coroutine: Coroutine[Any, Any, T], owner: Any = None) -> None:
         if loop.closed:
@@ -142,6 +142,7 @@ class Task(Runner, Generic[T]):
         self.name = getattr(coroutine, "__qualname__", repr(coroutine))
         self.parked: Any = None
         self.done = False
+        self.observed = False  # somebody will ask for the result, and so hear of its error
         self._owner = owner
         self._result: Any = None
         self._error: BaseException | None = None
@@ -176,6 +177,7 @@ class Task(Runner, Generic[T]):
     def _ended(self, error: BaseException) -> None:
         self.done = True
         self.loop.tasks.discard(self)
+        self.loop.replies.discard(self)
         if self._owner is not None:
             self._owner.tasks.discard(self)
         if isinstance(error, StopIteration):
@@ -187,7 +189,7 @@ class Task(Runner, Generic[T]):
             self.loop.call_soon(waiter.wake, join)
         if isinstance(error, (StopIteration, Cancelled, EndOfStream, ConnectionLost)):
             return  # the normal ends of whoever reads a stream
-        if isinstance(error, Exception) and waiters:
+        if isinstance(error, Exception) and (waiters or self.observed):
             return
         if not isinstance(error, Exception):
             raise error  # KeyboardInterrupt, SystemExit: the loop is left

@@ -56,11 +56,16 @@ class Drain:
                 if row.phase is Phase.IDLE and not row.inbox_bytes:
                     self._idle.add(row.id)
                 row.stop_requested()
+            elif row.kind == "datagram" and self._loop.replies:
+                row.pause("drain")  # its socket is needed for the answers under way
             elif row.kind != "waker":
                 row.finish(End.DRAINED, "the reactor drains")
 
     def abort_rest(self) -> None:
         """The time is up: abort what is left."""
+        for reply in tuple(self._loop.replies):
+            self._loop.replies.discard(reply)
+            reply.cancel()
         for row in self._loop.table:
             if row.phase is Phase.LINGERING:
                 row.expire()  # all is sent; a reset now would only destroy it
@@ -79,10 +84,13 @@ class Drain:
     @property
     def done(self) -> bool:
         """Nothing is left to wait for."""
-        return bool(self._loop.table.connections == 0)
+        return self._loop.table.connections == 0 and not self._loop.replies
 
     def report(self) -> DrainReport:
-        """Return what became of the rows."""
+        """Close what was kept for the last answers, and return what became of the rows."""
         self._timer.cancel()
+        for row in self._loop.table:
+            if row.kind == "datagram":
+                row.finish(End.DRAINED, "the reactor drains")
         ended = {name: tuple(rows) for name, rows in self._ended.items()}
         return DrainReport(**ended, seconds=self._loop.now - self.began_at)

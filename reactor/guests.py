@@ -67,6 +67,10 @@ class ServedRequests(ListeningRow):
         self._host.close()
 
 
+# What tells a server with the standard library's mixins.
+_MIXINS_OWN = {"thread": "process_request_thread", "fork": "collect_children"}
+
+
 class _Guest:
     """A server seen through a mixin that it does not have itself: for way="thread" and way="fork"."""
 
@@ -94,14 +98,17 @@ class _ForkedGuest(ForkingMixIn, _Guest):
 
 def processor_of(server: Any, way: Way, host: Any) -> Any:
     """Return what `process_request` is called on: the server, or the server with the mixin that `way` asks for."""
-    own: dict[str, tuple[str, Callable[[Any], Any]]] = {
-        "thread": ("process_request_thread", _ThreadedGuest),
-        "fork": ("collect_children", _ForkedGuest),
-    }
-    if way not in own or hasattr(server, own[way][0]):
+    stand_ins: dict[str, Callable[[Any], Any]] = {"thread": _ThreadedGuest, "fork": _ForkedGuest}
+    if way not in stand_ins or isinstance(server, (ThreadingMixIn, ForkingMixIn)):
         return server
+    if hasattr(server, _MIXINS_OWN[way]) and type(server).process_request.__module__ != "socketserver":
+        return server  # it has its own idea of processing: a pool, say. Nobody tells the host when a request is done
     server._host = host
-    return own[way][1](server)
+    guest = stand_ins[way](server)
+    for name in ("daemon_threads", "block_on_close", "max_children"):
+        if hasattr(server, name):
+            setattr(guest, name, getattr(server, name))
+    return guest
 
 
 def overrides_service_actions(server: Any) -> bool:

@@ -100,6 +100,8 @@ def way_of(server: Any, way: Way | None, name: str) -> Way:
     if isinstance(handler, type) and issubclass(handler, AsyncStreamRequestHandler):
         if way not in (None, "coroutine"):
             raise ValueError(f"{name}: {handler!r} is a coroutine and cannot run as {way!r}: drop way= or the mixin")
+        if getattr(getattr(server, "socket", None), "type", None) == socket.SOCK_DGRAM:
+            raise TypeError(f"{name}: packets make no stream; use loop.listen(endpoint, function) for {handler!r}")
         return "coroutine"
     if way == "coroutine":
         raise ValueError(f"{name}: {handler!r} is no coroutine; derive it from AsyncStreamRequestHandler")

@@ -46,6 +46,8 @@ class Loop(Stages):
             RuntimeError: the loop runs already, or is closed.
         """
         with self._entered():
+            if self._stop_s is None:
+                self._report = None  # of a drain that `step` went through
             self._make_waker()
             wakeup_fd = -1 if self._waker is None else self._waker.sender.fileno()
             self._signals = SignalWatch(self._signalled, wakeup_fd)
@@ -116,6 +118,7 @@ class Loop(Stages):
             self._settle()
         if self.draining.done:
             self._report = self.draining.report()
+            self._settle()
             self.draining = self._stop_s = None
 
     def close(self) -> None:

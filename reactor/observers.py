@@ -1,6 +1,6 @@
 """Who watches the engine: one interface for traces, access logs, metrics and recordings.
 
-An observer is told, never asked: what it returns is ignored, what it raises is logged once and does not reach the loop.
+An observer is told, never asked: what it returns is ignored, what it raises is logged and does not reach the loop.
 With no observer the engine spends one attribute test where a call would be.
 """
 

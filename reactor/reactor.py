@@ -35,8 +35,6 @@ from .snapshots import RowSnapshot
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# socketserver's backlog: drop-in servers keep it unless they say otherwise (request_queue_size).
-
 
 class Reactor(Loop):
     """One loop for many listeners. See `Loop` for the arguments."""
@@ -70,12 +68,18 @@ class Reactor(Loop):
         """
         self._check_open()
         limits = limits or self.limits
-        sock = _socket_at(endpoint, limits.backlog)
+        sock = self._socket_at(endpoint, limits.backlog)
         try:
             return self._listen(sock, handler, way, limits, name)
         except BaseException:  # whatever is wrong with the handler: the socket must not leak
             sock.close()
             raise
+
+    def _socket_at(self, endpoint: str | socket.socket, backlog: int) -> socket.socket:
+        if isinstance(endpoint, str):
+            return Endpoint.parse(endpoint).bind(backlog, self.sockets)
+        endpoint.setblocking(False)
+        return endpoint
 
     def _listen(
         self, sock: socket.socket, handler: Callable[..., Any], way: Way | None, limits: Limits, name: str
@@ -86,19 +90,16 @@ class Reactor(Loop):
         if sock.type == socket.SOCK_DGRAM and is_function:
             row: Any = DatagramRow(self, sock, name, limits, handler, self._spawn_returned)
         elif is_function and _is_async(handler):
-            row = AcceptorRow(self, sock, name, limits, self._welcome_to(handler, name, limits))
-            row._welcome.__self__.row = row
+            welcome = _Welcome(self, handler, name, limits)
+            row = welcome.row = AcceptorRow(self, sock, name, limits, welcome.take)
         else:
             server = _server_on(sock, handler)
             return attach(self, server, way=way, limits=limits, name=name, owned=True, path=identity(sock))
         return Listener(row, at, sock.getsockname())
 
-    def _welcome_to(self, handler: Callable[..., Any], name: str, limits: Limits) -> Callable[[Any, Any], None]:
-        return _Welcome(self, handler, name, limits).take
-
     def _spawn_returned(self, result: Any) -> None:
         """A datagram handler that is a coroutine function has returned its coroutine."""
-        Task(self, coroutine_of(lambda: result, (), {}))
+        self.replies.add(Task(self, coroutine_of(lambda: result, (), {})))
 
     def add(
         self, server: HostableServer, *, way: Way | None = None, limits: Limits | None = None, name: str = ""
@@ -129,6 +130,7 @@ class Reactor(Loop):
             Cancelled: `stop` was called meanwhile.
         """
         task: Task[T] = self.spawn(function, *args, **kwargs)
+        task.observed = True
         turn = self.turn if self.observer is None else self.recorded_turn
         with self._entered():
             self._make_waker()
@@ -140,7 +142,7 @@ class Reactor(Loop):
         return task.result()
 
     def snapshot(self, *, timeout_s: float = 1.0) -> tuple[RowSnapshot, ...]:
-        """Return a frozen copy of every row; legal in any thread.
+        """Return a frozen copy of every row; legal in any thread, and of one moment while `run` is under way.
 
         Raises:
             TimeoutError: the loop did not answer: a handler holds it.
@@ -181,13 +183,6 @@ class _Welcome:
             stream.start(coroutine)
 
 
-def _socket_at(endpoint: str | socket.socket, backlog: int) -> socket.socket:
-    if isinstance(endpoint, str):
-        return Endpoint.parse(endpoint).bind(backlog)
-    endpoint.setblocking(False)
-    return endpoint
-
-
 def _name_of(handler: Any) -> str:
     handler = _unwrapped(handler)
     return getattr(handler, "__name__", None) or type(handler).__name__
@@ -210,4 +205,6 @@ def _server_on(sock: socket.socket, handler: Any) -> Any:
     server = kind(sock.getsockname(), handler, bind_and_activate=False)
     server.socket.close()
     server.socket = sock
+    if sock.type == socket.SOCK_DGRAM:
+        sock.setblocking(True)  # it is part of each request, and handlers send on it
     return server

@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -37,6 +38,8 @@ P = ParamSpec("P")
 log = logging.getLogger("reactor")
 
 MAX_CONNECTIONS = 10_000
+# epoll and poll take milliseconds in a C int, 24 days at most; a loop that wakes once a day is at rest all the same.
+MAX_WAIT_S = 86400.0
 
 
 class Stages:
@@ -46,6 +49,7 @@ class Stages:
         limits: of every listener that brings none of its own.
         max_connections: rows of kind stream, over all listeners.
         selector: any selector of the standard module, closed with the loop; None: the platform's best.
+        sockets: the module that makes sockets; a simulated world brings its own.
         clock: None: the system's monotonic one.
         observers: who is told what happens.
         strict: errors of handlers leave `run` and `step` instead of being logged: for tests.
@@ -57,11 +61,13 @@ class Stages:
         limits: Limits = DEFAULTS,
         max_connections: int = MAX_CONNECTIONS,
         selector: Selector | None = None,
+        sockets: Any = socket,
         clock: Clock | None = None,
         observers: Sequence[Observer] = (),
         strict: bool = False,
     ) -> None:
         self.limits, self.max_connections, self.strict = limits, max_connections, strict
+        self.sockets = sockets
         self.clock: Clock = clock or MonotonicClock()
         self.now = self.clock.now()
         self.observer: Observer | None = Observers(observers, self._observer_failed) if observers else None
@@ -75,6 +81,7 @@ class Stages:
         self.hooks: list[tuple[Callable[[], object], Callable[[], float | None]]] = []  # each turn; how often at least
         self.draining: Drain | None = None
         self.tasks: set[Any] = set()  # coroutines beside the rows
+        self.replies: set[Any] = set()  # those of them that answer a packet: a drain waits for them
         self.farewells: list[Callable[[], object]] = []  # server_close of servers whose threads still work
         self._posted: deque[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = deque()
         self._waker: WakerRow | None = None
@@ -129,8 +136,8 @@ class Stages:
         """Stage 1. The flag goes down before the queue is looked at, so that no wake-up can fall between the two."""
         self._awake = False
         wait_s = self.next_turn_in_s()
-        if wait_s is None or (timeout_s is not None and timeout_s < wait_s):
-            wait_s = timeout_s
+        if timeout_s is not None and (wait_s is None or timeout_s < wait_s):
+            wait_s = min(timeout_s, MAX_WAIT_S)
         batch = self.demultiplexer.wait(wait_s)
         self._awake = True
         return batch
@@ -205,7 +212,7 @@ class Stages:
         if timer is not None and (at is None or timer < at):
             at = timer
         # Not `now`, which is as old as the turn was long, or as the host's own loop has taken since.
-        wait_s = None if at is None else max(at - self.clock.now(), 0.0)
+        wait_s = None if at is None else min(max(at - self.clock.now(), 0.0), MAX_WAIT_S)
         for _, at_least_every in self.hooks:
             every_s = at_least_every()
             if every_s is not None and (wait_s is None or every_s < wait_s):

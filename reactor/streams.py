@@ -221,8 +221,9 @@ class StreamRow(ConnectionRow):
 
     def resume(self, reason: str) -> None:
         """Drop one reason; with none left, go on with what is already here."""
+        held_back = bool(self.pause_reasons)
         super().resume(reason)
-        if self.pause_reasons:
+        if self.pause_reasons or not held_back:
             return
         self.request_at = self.loop.now  # what was held back begins now
         if self.inbox or self.no_more is not None:

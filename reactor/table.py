@@ -14,13 +14,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from .addresses import Peer
-from .deadlines import Deadlines
 from .framing import Need
 from .limits import Limits
-from .observers import Observer
 from .phases import GOOD_ENDS, RULES, End, Event, Phase, exit_of
 from .snapshots import Kind, RowSnapshot, as_text, explain
 
@@ -28,30 +26,6 @@ log = logging.getLogger("reactor")
 
 READ, WRITE = 1, 2  # as selectors.EVENT_READ and EVENT_WRITE; a test compares them
 ENDED_ROWS = 100  # how many rows that ended badly are remembered
-
-
-class Interests(Protocol):
-    """What a row asks of the demultiplexer."""
-
-    def set(self, row: Row, interest: int) -> None: ...
-
-
-class Engine(Protocol):
-    """What a row may ask of its loop."""
-
-    now: float
-    table: Table
-    dirty: list[Any]
-    again: list[Any]
-    deadlines: Deadlines
-    observer: Observer | None
-    demultiplexer: Interests
-
-    def contain(self, row: Row, error: BaseException) -> None:
-        """Report what a handler or hook raised; a strict loop raises it again."""
-
-    def row_closed(self, row: Row) -> None:
-        """Take note that a descriptor was given back."""
 
 
 class Row:
@@ -77,7 +51,7 @@ class Row:
     def __init__(
         self, loop: Any, sock: Any, listener: str, limits: Limits, phase: Phase, sockaddr: Any = None
     ) -> None:
-        self.loop: Any = loop  # an Engine; Any, because floors above add to what their rows ask of it
+        self.loop: Any = loop  # floors above add to what their rows ask of it
         self.sock: Any = sock
         self.fd: int = sock.fileno()
         self.listener = listener
@@ -304,7 +278,7 @@ class Table:
 
     def snapshot(self) -> tuple[RowSnapshot, ...]:
         """Return a frozen copy of every row."""
-        return tuple(row.snapshot() for row in self._rows.values())
+        return tuple(row.snapshot() for row in tuple(self._rows.values()))
 
     def explain(self, row: Row | int) -> str:
         """Say in one sentence why a row makes no progress.

@@ -56,7 +56,13 @@ class Timers:
         return self._heap[0][0] if self._heap else None
 
     def add(self, at: float, function: Callable[..., object], args: tuple[Any, ...]) -> Timer:
-        """Arm a timer."""
+        """Arm a timer.
+
+        Raises:
+            ValueError: `at` is not a number; a heap with such an entry is in no order.
+        """
+        if at != at:
+            raise ValueError("a timer cannot be due at NaN")
         timer = Timer(self, at, function, args)
         heapq.heappush(self._heap, (at, next(self._tie), timer))
         return timer

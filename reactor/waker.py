@@ -8,7 +8,6 @@ there is none.
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from .limits import DEFAULTS
@@ -31,7 +30,7 @@ class WakerRow(Row):
     __slots__ = ("sender",)
 
     def __init__(self, loop: Any) -> None:
-        receiver, self.sender = socket.socketpair()
+        receiver, self.sender = loop.sockets.socketpair()
         receiver.setblocking(False)
         self.sender.setblocking(False)
         super().__init__(loop, receiver, "waker", DEFAULTS, Phase.LISTENING)

@@ -9,6 +9,7 @@ import pytest
 
 from reactor import (
     ConnectionLost,
+    Datagram,
     DrainReport,
     End,
     EndOfStream,
@@ -230,6 +231,46 @@ def test_who_waits_in_the_backlog_is_not_left_hanging(loop: Reactor, connect: An
     for client in clients:
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(1) == b""
+
+
+def test_an_answer_to_a_packet_that_is_under_way_is_sent(loop: Reactor, clock: ManualClock, ticking: None) -> None:
+    async def later(packet: Datagram) -> None:
+        await sleep(5)
+        packet.reply(b"after 5 s")
+
+    listener = listen(loop, later, "udp://127.0.0.1:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.sendto(b"first", listener.address)
+        turn_until(loop, lambda: listener.row.requests)
+        loop.stop()
+        turns(loop, 2)
+        client.sendto(b"too late", listener.address)
+        report = loop.run()
+        assert client.recv(100) == b"after 5 s"
+    assert 5 <= report.seconds <= 7
+    assert listener.row.requests == 1
+    assert listener.row.phase is Phase.CLOSED
+
+
+def test_an_answer_that_takes_too_long_is_not_waited_for(loop: Reactor, clock: ManualClock, ticking: None) -> None:
+    ends: list[str] = []
+
+    async def never(packet: Datagram) -> None:
+        try:
+            await sleep(1000)
+        finally:
+            ends.append("cancelled")
+
+    listener = listen(loop, never, "udp://127.0.0.1:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", listener.address)
+        turn_until(loop, lambda: listener.row.requests)
+    loop.stop(drain_s=3)
+    assert 3 <= loop.run().seconds <= 5
+    loop.step()
+    assert ends == ["cancelled"]
+    assert listener.row.phase is Phase.CLOSED
 
 
 # -- the deadline -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The loop: the five stages and their order, calls from elsewhere, errors that cost only their own, and rest."""
 
 import contextlib
+import itertools
 import logging
 import os
 import selectors
@@ -263,9 +264,8 @@ def test_a_connection_that_cannot_be_watched_costs_itself_only(
     unlucky = connect(listen(loop, echo))
     turn_until(loop, lambda: failures)
     turn_until(loop, lambda: len(streams(loop)) == 1)
-    with pytest.raises(ConnectionError):
+    with contextlib.suppress(ConnectionResetError):  # an end of stream will do as well as a reset
         assert receive_all(loop, unlucky) == b""
-        raise ConnectionResetError  # an end of stream will do as well as a reset
     ask(loop, served, b"after\n", b"after\n")
 
 
@@ -329,6 +329,27 @@ def test_a_posted_call_wakes_an_idle_loop(make_loop: Callable[..., Reactor]) -> 
     loop.stop()
     running.join()
     assert len(waits) <= 3 * 50 + 3
+
+
+def test_a_thread_that_closes_rows_does_it_through_the_loop(make_loop: Callable[..., Reactor], connect: Any) -> None:
+    """10,000 closes, most of them of rows that are gone: what other threads did to tables crashed servers."""
+    loop = make_loop(clock=None)
+    listener = listen(loop, echo)
+    clients = [connect(listener) for _ in range(20)]
+    turn_until(loop, lambda: len(streams(loop)) == 20)
+    rows = streams(loop)
+
+    def close_all() -> None:
+        for number in range(10_000):
+            loop.call_soon(rows[number % 20].close)
+        loop.call_soon(loop.stop)
+
+    closer = Running(close_all)
+    for client in clients:
+        client.close()
+    loop.run()
+    closer.join()
+    assert all(row.phase is Phase.CLOSED for row in rows)
 
 
 def test_a_posted_call_wakes_a_step_that_waits_for_ever(make_loop: Callable[..., Reactor]) -> None:
@@ -948,7 +969,7 @@ def test_an_observer_is_told_of_all_six(make_loop: Callable[..., Reactor], conne
     phases = [told for told in notes.told if told[0] == "phase" and told[1] == row.id]
     assert phases[0][3] is Phase.IDLE
     assert phases[-1][4] is Phase.CLOSED
-    assert all(one[4] is two[3] for one, two in zip(phases, phases[1:], strict=False))
+    assert all(one[4] is two[3] for one, two in itertools.pairwise(phases))
     assert [turn.number for turn in notes.turns] == list(range(1, len(notes.turns) + 1))
     assert [turn.ended for turn in notes.turns if turn.ended] == [(row.id,)]
 
@@ -1066,9 +1087,9 @@ def test_the_reactor_neither_makes_a_socket_pair_nor_a_thread_nor_a_handler_befo
         before = signal.getsignal(signal.SIGINT)
         from reactor import Reactor
         with Reactor() as loop:
-            loop.call_soon(loop.stop)
             loop.step()
             assert signal.getsignal(signal.SIGINT) is before
+            loop.call_soon(loop.stop)
             loop.run()
         """
     )

@@ -1,6 +1,7 @@
 """What leaves the loop: the gate of serve_forever and shutdown, questions from other threads, children."""
 
 import os
+import signal
 import threading
 from typing import Any
 
@@ -104,12 +105,17 @@ def test_a_block_that_raises_lets_those_go_who_wait() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_shut_in_a_forked_child_does_not_wait_for_its_parent() -> None:
     gate = Gate()
-    with gate.serving(lambda: None):
-        pid = os.fork()
-        if not pid:
-            os._exit(0 if seconds_of(gate.shut) <= PATIENCE_S else 1)
-        assert os.waitpid(pid, 0)[1] == 0
-        assert not gate.stop_requested
+    served = Served(gate)  # by a thread that does not exist in the child
+    wait_for(served.inside)
+    pid = os.fork()
+    if not pid:
+        signal.alarm(int(PATIENCE_S))
+        gate.shut()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert not gate.stop_requested
+    gate.shut()
+    served.running.join()
 
 
 # -- threads and questions ----------------------------------------------------------------------------------------------

@@ -6,14 +6,15 @@ import os
 import signal
 import socket
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from reactor import Cancelled, Datagram, Limits, ManualClock, Phase, Reactor, Stream, sleep, spawn
+from reactor import AsyncStreamRequestHandler, Cancelled, Datagram, Limits, ManualClock, Phase, Reactor, Stream, sleep, spawn
 from reactor import socketserver as ours
-from tests.driving import ask, listen, only, receive_all, streams, turn_until, turns
+from tests.driving import ask, listen, only, receive, receive_all, streams, turn_until, turns
 from tests.running import PATIENCE_S, PROMPT_S, Running, Waits, descriptors, seconds_of, wait_for
 
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
@@ -519,3 +520,95 @@ def test_the_table_of_a_running_loop_can_be_printed(loop: Reactor, connect: Any)
     assert any("RECEIVING" in line and "4 B, until b" in line for line in lines)
     client.shutdown(socket.SHUT_WR)
     assert receive_all(loop, client) == b""
+
+
+def test_the_sockets_of_the_engine_come_from_the_module_it_was_given() -> None:
+    made: list[str] = []
+
+    def make(*args: Any) -> socket.socket:
+        made.append("socket")
+        return socket.socket(*args)
+
+    def make_pair() -> tuple[socket.socket, socket.socket]:
+        made.append("socketpair")
+        return socket.socketpair()
+
+    with Reactor(sockets=types.SimpleNamespace(socket=make, socketpair=make_pair)) as loop:
+        assert made == []  # nothing at construction
+        loop.listen("tcp://127.0.0.1:0", echo)
+        loop.listen("udp://127.0.0.1:0", lambda packet: packet.reply(packet.data))
+        assert made == ["socket", "socket"]
+        loop.stop()
+        loop.run()
+        assert made == ["socket", "socket", "socketpair"]
+
+
+@pytest.mark.parametrize("far_s", [3e6, 1e10, float("inf")])
+def test_a_time_that_is_too_far_for_the_selector_is_waited_for_in_parts(loop: Reactor, far_s: float) -> None:
+    loop.call_later(far_s, print)
+    assert loop.next_turn_in_s() is not None
+    loop.call_soon(lambda: None)
+    loop.step(far_s)
+    with pytest.raises(ValueError, match="NaN"):
+        loop.call_later(float("nan"), print)
+
+
+def test_a_drain_waits_for_the_answer_to_a_packet(loop: Reactor, clock: ManualClock) -> None:
+    async def later(packet: Datagram) -> None:
+        await sleep(1)
+        packet.reply(b"answer")
+
+    listener = loop.listen("udp://127.0.0.1:0", later)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.sendto(b"question", listener.address)
+        turn_until(loop, lambda: loop.replies)
+        loop.stop(drain_s=5)
+        turns(loop, 3)
+        assert loop.draining is not None
+        clock.advance(1)
+        turn_until(loop, lambda: loop.draining is None)
+        assert client.recv(100) == b"answer"
+    assert listener.row.fd == -1
+
+
+def test_an_offer_to_an_empty_outbox_may_be_large(loop: Reactor, connect: Any) -> None:
+    rows: list[Stream] = []
+
+    async def member(stream: Stream) -> None:
+        rows.append(stream)
+        await stream.readline()
+
+    client = connect(listen(loop, member))
+    turn_until(loop, lambda: rows)
+    assert rows[0].offer(b"x" * 100_000)
+    assert not rows[0].offer(b"x" * (32 << 20))
+    assert len(receive(loop, client, 100_000)) == 100_000
+
+
+def test_packets_make_no_stream_for_a_coroutine_handler(loop: Reactor) -> None:
+    with pytest.raises(TypeError, match="packets make no stream"):
+        loop.listen("udp://127.0.0.1:0", AsyncStreamRequestHandler)
+
+
+def test_the_socket_of_a_packet_blocks_for_a_handler_class(loop: Reactor) -> None:
+    seen: list[float | None] = []
+
+    class Timeout(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            seen.append(self.request[1].gettimeout())
+
+    listener = loop.listen("udp://127.0.0.1:0", Timeout)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", listener.address)
+        turn_until(loop, lambda: seen)
+    assert seen == [None]
+
+
+def test_a_drain_that_was_stepped_through_does_not_end_the_next_run(loop: Reactor) -> None:
+    loop.stop(drain_s=0)
+    turns(loop, 2)
+    ran: list[int] = []
+    loop.call_soon(lambda: loop.call_soon(lambda: (ran.append(1), loop.stop())))
+    loop.run(handle_signals=False)
+    assert ran == [1]

@@ -47,6 +47,7 @@ def test_it_survives_a_drain_and_is_made_once(woken: Reactor) -> None:
     woken.stop()
     woken.run()
     assert waker_of(woken) is row
+    assert (row.end, row.phase) == (None, Phase.LISTENING)
 
 
 def test_a_full_pair_neither_blocks_nor_loses_the_wake_up(woken: Reactor) -> None:
