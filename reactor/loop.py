@@ -50,8 +50,8 @@ class Loop(Stages):
                 self._report = None  # of a drain that `step` went through
             self._make_waker()
             wakeup_fd = -1 if self._waker is None else self._waker.sender.fileno()
-            self._signals = SignalWatch(self._signalled, wakeup_fd)
-            with self._signals if handle_signals else contextlib.nullcontext():
+            self._signals = SignalWatch(self._signalled if handle_signals else None, wakeup_fd)
+            with self._signals:
                 turn: Callable[[], object] = self.turn if self.observer is None else self.recorded_turn
                 while self._report is None:
                     turn()

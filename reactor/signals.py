@@ -20,11 +20,12 @@ class SignalWatch:
     """Calls `stop(signal number)` for SIGINT and SIGTERM inside of a `with` block.
 
     Args:
-        stop: is called between two instructions of the main thread, so it may only set attributes.
+        stop: is called between two instructions of the main thread, so it may only set attributes; None: no handler is
+            replaced, but those of the program still wake the loop, which they may want to stop.
         wakeup_fd: a non-blocking socket that the interpreter writes a byte to; -1: none.
     """
 
-    def __init__(self, stop: Callable[[int], object], wakeup_fd: int) -> None:
+    def __init__(self, stop: Callable[[int], object] | None, wakeup_fd: int) -> None:
         self._stop, self._wakeup_fd = stop, wakeup_fd
         self._old_fd: int | None = None
         self._old: dict[int, _Handler] = {}
@@ -35,9 +36,11 @@ class SignalWatch:
             self._old_fd = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
         except ValueError:
             return self
-        number: int
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._old[number] = signal.signal(number, lambda got, _frame: self._stop(got))
+        stop = self._stop
+        if stop is not None:
+            number: int
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, lambda got, _frame: stop(got))
         return self
 
     def restore(self) -> None:

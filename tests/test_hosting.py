@@ -517,6 +517,24 @@ def test_failing_hooks_of_a_datagram_server_cost_their_own_packet_only(loop: Rea
     assert listener.row.phase is Phase.LISTENING
 
 
+def test_a_network_error_of_a_datagram_server_is_no_event(loop: Reactor, caplog: pytest.LogCaptureFixture) -> None:
+    class Disturbed(ours.UDPServer):
+        errors = 3
+
+        def get_request(self) -> Any:
+            if self.errors:
+                self.errors -= 1
+                raise ConnectionRefusedError("ICMP: nobody there")
+            return super().get_request()
+
+    listener = loop.add(Disturbed(LOOPBACK, UpperPacket))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"hello", listener.address)
+        turn_until(loop, lambda: listener.row.requests)
+        assert client.recv(10) == b"HELLO"
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("way", ["inline", "coroutine"])
 def test_an_exit_in_a_handler_leaves_the_loop_with_its_request_shut_down(
