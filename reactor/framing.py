@@ -1,7 +1,7 @@
 """When is a request complete? A framing cuts a stream of bytes into frames.
 
 What it is: parsers that pull from an `Inbox` and return either one whole frame or a `Need`, which says what is missing
-(for the table, and to size the next receive). What it is not: I/O; a framing never sees a socket, so every one can be
+(for the table). What it is not: I/O; a framing never sees a socket, so every one can be
 tested by feeding bytes. Rules, which one contract test holds for every framing:
 
 1. Every split of the same bytes gives the same frames.

@@ -16,6 +16,7 @@ from reactor.acceptor import ACTIONS, RETRY_S, Action
 from tests.driving import ask, listen, only, receive_all, reset, streams, turn_until, turns
 from tests.running import Waits, descriptors, python
 
+needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 
 
@@ -315,8 +316,10 @@ def test_a_listener_that_was_shut_down_behind_our_back_does_not_spin(loop: React
 # -- how many, and whose turn -----------------------------------------------------------------------------------------
 
 
-def test_so_many_a_turn_and_the_others_get_theirs(loop: Reactor, connect: Any) -> None:
-    listener = listen(loop, echo, accepts_per_turn=3)
+@needs_unix
+def test_so_many_a_turn_and_the_others_get_theirs(loop: Reactor, connect: Any, tmp_path: Any) -> None:
+    """On a Unix socket, where all that was sent is there when send() returns."""
+    listener = listen(loop, echo, f"unix://{tmp_path}/s", accepts_per_turn=3)
     served = connect(listener)
     ask(loop, served, b"before\n", b"before\n")
     clients = [connect(listener) for _ in range(10)]
@@ -329,8 +332,9 @@ def test_so_many_a_turn_and_the_others_get_theirs(loop: Reactor, connect: Any) -
     assert len(clients) == 10
 
 
-def test_the_default_takes_a_burst_in_one_turn(loop: Reactor, connect: Any) -> None:
-    listener = listen(loop, echo)
+@needs_unix
+def test_the_default_takes_a_burst_in_one_turn(loop: Reactor, connect: Any, tmp_path: Any) -> None:
+    listener = listen(loop, echo, f"unix://{tmp_path}/s")
     for _ in range(64):
         connect(listener)
     loop.step(1)

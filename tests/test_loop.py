@@ -126,9 +126,12 @@ def test_a_turn_names_the_rows_that_ended_in_it_only(loop: Reactor, connect: Any
     client = connect(listener)
     row = only(loop)
     client.close()
-    ended = [turn.ended for turn in turns(loop, 5)]
+    ended = []
+    while not ended or not ended[-1]:
+        ended.append(loop.step(5).ended)
+    ended += [turn.ended for turn in turns(loop, 3)]
     assert ended.count((row.id,)) == 1
-    assert ended.count(()) == 4
+    assert ended.count(()) == len(ended) - 1
 
 
 def test_how_long_a_turn_has_waited_is_measured(make_loop: Callable[..., Reactor]) -> None:

@@ -53,6 +53,10 @@ def test_the_output_of_the_demo_is_what_it_prints() -> None:
     assert normal(shown) == normal(printed)
 
 
+def test_nothing_was_left_to_fill_in() -> None:
+    assert not re.search(r"^[A-Z]{4,}$", TEXT, re.MULTILINE)
+
+
 def test_the_commands_are_targets_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", TEXT, re.MULTILINE):
