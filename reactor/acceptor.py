@@ -118,7 +118,7 @@ class AcceptorRow(ListeningRow):
                 self.refused += 1
                 sock.close()
         except OSError as error:
-            # The new descriptor cannot be watched (select() and its 1024, epoll out of memory): it costs this one only.
+            # The peer is gone already, or a hook of the server met an operating-system error: it costs this one only.
             log.warning("%s: connection from %s was dropped: %s", self, sockaddr, error)
             sock.close()
         except Exception as error:

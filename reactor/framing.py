@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from .buffers import Inbox
-from .errors import EndOfStream, FramingError, LimitError
+from .errors import EndOfStream, FramingError, LimitError, describe
 from .needs import Need as Need  # for whoever writes a framing
 
 T = TypeVar("T")
@@ -269,7 +269,7 @@ class _Mapped(Framing[U]):
         try:
             return self._decode(frame)
         except Exception as error:
-            raise FramingError(f"{self._decode!r} refused the frame: {type(error).__name__}: {error}") from error
+            raise FramingError(f"{self._decode!r} refused the frame: {describe(error)}") from error
 
     def encode(self, frame: U) -> bytes:
         if self._encode is None:

@@ -4,7 +4,7 @@ What it is: `Row`, the state that every listener, stream, datagram socket and th
 the rows and can explain each. What it is not: behaviour; how a row acts when its descriptor is ready is written on
 floor 4. Rules:
 
-1. `Row.advance` is the only code that assigns a phase.
+1. `Row.advance` is the only code that assigns a phase (`expel`, for a row that cannot even advance, is its last resort).
 2. `id` is never reused and is what logs name; descriptors are reused all the time.
 3. Only the loop's thread may read rows. Other threads ask `Reactor.snapshot`, which returns frozen copies.
 """
