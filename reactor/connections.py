@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import sys
 from typing import Any
 
 from .buffers import Chunk, Inbox
@@ -67,6 +68,9 @@ class ConnectionRow(Row):
         self.request_at: float = loop.now  # when the request under way began
         self.linger_from: int | None = 0  # bytes_in when the lingering began; None: no need to linger
         self._need: Need | None = None
+        if type(sockaddr) is tuple and type(sockaddr[0]) is str:
+            # One text for each host, not for each connection: behind a proxy that is 64 of 1,560 bytes.
+            sockaddr = (sys.intern(sockaddr[0]), *sockaddr[1:])
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         if loop.observer is not None:
             self.new_inbox()  # so that no frame takes the short way past the observer
