@@ -17,8 +17,10 @@ from reactor import (
     End,
     Limits,
     ManualClock,
+    Observer,
     Phase,
     Reactor,
+    Row,
     Stream,
 )
 from reactor import socketserver as ours
@@ -563,6 +565,35 @@ def test_an_exit_in_a_handler_leaves_the_loop_with_its_request_shut_down(
     assert noted.count("handle_error") == 0
 
 
+@pytest.mark.parametrize("way", ["inline", "coroutine"])
+def test_an_observer_hears_of_failing_handlers_though_handle_error_reports_them(connect: Any, way: str) -> None:
+    told: list[tuple[str, type]] = []
+
+    class Notes(Observer):
+        def on_error(self, row: Row, error: BaseException) -> None:
+            told.append((row.kind, type(error)))
+
+    class Quiet(ours.TCPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Nothing to stderr."""
+
+    with Reactor(observers=[Notes()]) as loop:
+        listener = loop.add(Quiet(LOOPBACK, AsyncFails if way == "coroutine" else Fails), **WAYS[way][1])
+        client = connect(listener)
+        client.sendall(b"x\n")
+        turn_until(loop, lambda: told)
+        turns(loop)
+    assert told == [("stream" if way == "coroutine" else "listener", ValueError)]
+
+
+def test_a_hosted_coroutine_sends_small_replies_at_once(loop: Reactor, connect: Any) -> None:
+    connect(loop.add(ours.TCPServer(LOOPBACK, AsyncUpper)))
+    turn_until(loop, lambda: streams(loop))
+    (row,) = streams(loop)
+    assert row.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert not row.sock.getblocking()
+
+
 def test_hooks_run_on_the_loops_thread_but_for_those_of_the_handler(loop: Reactor, connect: Any) -> None:
     threads: dict[str, str] = {}
 
@@ -970,6 +1001,39 @@ def test_threads_are_joined_when_the_reactor_closes(loop: Reactor, connect: Any)
     assert finished == [True]
 
 
+def test_threads_of_a_stand_in_are_joined_though_the_program_has_closed_the_server(loop: Reactor, connect: Any) -> None:
+    finished: list[bool] = []
+
+    class Notes(Waiting):
+        def finish(self) -> None:
+            super().finish()
+            finished.append(True)
+
+    server = ours.TCPServer(LOOPBACK, Notes)
+    client = connect(loop.add(server, way="thread"))
+    assert receive(loop, client, 8) == b"at work\n"
+    server.server_close()
+    turns(loop)
+    assert [row.phase for row in streams(loop)] == [Phase.DETACHED]
+    client.sendall(b"go on\n")
+    loop.close()
+    assert finished == [True]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_server_is_nobodys_guest_afterwards(loop: Reactor, connect: Any, name: str) -> None:
+    server_class, handler, keywords = CLASSES[name]
+    server = server_class(LOOPBACK, handler)
+    listener = loop.add(server, **keywords)
+    served(loop, connect, listener, b"hello\n")
+    turn_until(loop, lambda: not streams(loop))
+    listener.close()
+    turns(loop)
+    assert getattr(server, "_host", None) is None
+    assert not loop.hooks
+    assert not loop.farewells
+
+
 # -- service_actions --------------------------------------------------------------------------------------------------
 
 
@@ -1187,6 +1251,38 @@ def test_a_signal_handler_may_shut_a_server_down(connect: Any, name: str) -> Non
                 sender.join()
 
     assert min(once() for _ in range(3)) <= PROMPT_S
+
+
+@pytest.mark.parametrize("name", ["ThreadingMixIn", "thread", *(["ForkingMixIn", "fork"] if hasattr(os, "fork") else [])])
+def test_server_close_waits_for_what_is_left_of_a_loop_of_its_own(connect: Any, name: str) -> None:
+    """With a mixin, and with `way` alone: threads are joined, children reaped, though the loop is gone."""
+    go, going = os.pipe()
+    done, finished = os.pipe()
+
+    class Outlives(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"at work\n")
+            os.read(go, 1)
+            os.write(finished, b"x")
+
+    mixed = {"ThreadingMixIn": ours.ThreadingTCPServer, "ForkingMixIn": getattr(ours, "ForkingTCPServer", None)}
+    server_class: Any = mixed.get(name) or type("Server", (ours.TCPServer,), {"way": name})
+    server = server_class(LOOPBACK, Outlives)
+    running = Running(server.serve_forever)
+    assert connect(server.server_address).recv(10) == b"at work\n"
+    server.shutdown()
+    running.join()
+    release = threading.Timer(0.05, os.write, (going, b"x"))
+    release.start()
+    server.server_close()
+    os.set_blocking(done, False)
+    try:
+        assert os.read(done, 10) == b"x"
+        assert has_no_children()
+    finally:
+        release.join()
+        for fd in (go, going, done, finished):
+            os.close(fd)
 
 
 def test_a_server_alone_at_rest_does_not_wake_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

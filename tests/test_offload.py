@@ -60,6 +60,17 @@ def test_shut_inside_of_the_block_does_not_wait_for_itself() -> None:
     assert not gate.stop_requested
 
 
+def test_a_signal_handler_may_shut_while_the_gate_is_being_passed() -> None:
+    gate = Gate()
+
+    def interrupted() -> None:
+        with gate._lock:
+            gate.shut()
+
+    Running(interrupted).join()
+    assert gate.stop_requested
+
+
 def test_a_stop_before_the_start_is_kept_for_one_block() -> None:
     gate = Gate()
     gate.shut()

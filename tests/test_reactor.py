@@ -269,7 +269,7 @@ def test_run_until_raises_what_the_function_raises(real: Reactor, caplog: pytest
 
     with pytest.raises(KeyError, match="mine"):
         real.run_until(fails)
-    assert len(caplog.records) <= 1
+    assert not caplog.records  # whoever gets the exception need not read it twice
 
 
 def test_run_until_serves_meanwhile(real: Reactor, connect: Any) -> None:
