@@ -52,6 +52,9 @@ def attach(
     """
     sock = getattr(server, "socket", server)  # it may have been replaced since the server was made
     name = name or f"{type(server).__name__} {as_text(getattr(server, 'server_address', None))}"
+    hosted = getattr(server, "_host", None)
+    if hosted is not None and hosted.row is not None and hosted.row.fd >= 0 and not hosted.loop.closed:
+        raise RuntimeError(f"{name} is served already; close its listener, or shut it down, before it is added again")
     host = Host(loop, server, way_of(server, way, name), limits, name, owned, path)
     try:
         host.open(poll_interval_s)
@@ -146,6 +149,9 @@ class Host:
         if self.row.fd >= 0:
             self.loop.demultiplexer.set(self.row, 0)
             self.row.finish(End.FINISHED, "server_close")
+        if self.offloads and self.loop.closed:  # as the mixins do: close, then wait for what is left
+            self._socket.close()
+            self.processor.server_close()
 
     # -- requests ---------------------------------------------------------------------------------------------------
 

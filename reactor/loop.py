@@ -10,6 +10,7 @@ was left, by whatever exception, can be run again · a loop is not re-entrant: a
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Self
@@ -25,6 +26,9 @@ DRAIN_S = 10.0
 
 # How often handlers and posted calls may clean up when a loop is closed; one that posts itself again would never end.
 LAST_ROUNDS = 10
+
+# No descriptor or memory left, which passes; every other error means that the platform has no socket pairs.
+_NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 running: ContextVar[Any] = ContextVar("running reactor")
 
@@ -87,9 +91,13 @@ class Loop(Stages):
 
     def _make_waker(self) -> None:
         """On WebAssembly there are no socket pairs, and no other threads or signals to wake the loop either."""
-        if self._waker is None:
-            with contextlib.suppress(OSError, NotImplementedError, AttributeError):
-                self._waker = WakerRow(self)
+        if self._waker is not None:
+            return
+        try:
+            self._waker = WakerRow(self)
+        except (OSError, NotImplementedError, AttributeError) as error:
+            if getattr(error, "errno", None) in _NO_RESOURCES:
+                raise  # it would be deaf to stop() from then on
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The reactor's doors: listen, run, run_until, spawn, snapshot, and a stop from anywhere."""
 
+import errno
 import functools
 import json
 import os
@@ -612,3 +613,22 @@ def test_a_drain_that_was_stepped_through_does_not_end_the_next_run(loop: Reacto
     loop.call_soon(lambda: loop.call_soon(lambda: (ran.append(1), loop.stop())))
     loop.run(handle_signals=False)
     assert ran == [1]
+
+
+def test_a_server_is_hosted_once_at_a_time(loop: Reactor) -> None:
+    server = ours.ThreadingTCPServer(("127.0.0.1", 0), ours.BaseRequestHandler)
+    listener = loop.add(server)
+    with pytest.raises(RuntimeError, match="is served already"):
+        loop.add(server)
+    turns(loop)
+    assert listener.row.phase is Phase.LISTENING
+
+
+def test_a_loop_without_descriptors_for_its_waker_says_so() -> None:
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with Reactor(sockets=types.SimpleNamespace(socketpair=none_left)) as loop:
+        loop.stop()
+        with pytest.raises(OSError, match="Too many open files"):
+            loop.run()
