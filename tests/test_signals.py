@@ -289,3 +289,18 @@ def test_selectors_that_are_interrupted_go_on(selector_class: Callable[[], selec
             sender.join()
     finally:
         signal.signal(signal.SIGUSR1, old)
+
+
+@pytest.mark.parametrize("handle_signals", [True, False])
+def test_the_wakeup_descriptor_is_set_whoever_handles_the_signals(real: Reactor, handle_signals: bool) -> None:
+    """A signal that comes just before the wait is else noticed with the next event only."""
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(signal.set_wakeup_fd(-1))
+        signal.set_wakeup_fd(seen[0], warn_on_full_buffer=False)
+        real.stop()
+
+    real.call_soon(look)
+    real.run(handle_signals=handle_signals)
+    assert seen[0] >= 0
