@@ -179,6 +179,7 @@ class ConnectionRow(Row):
             self.acceptor.left(self)
         self.transport = SHUT
         self.inbox = None
+        self.framing.abandon()
 
     @property
     def need(self) -> Need | None:

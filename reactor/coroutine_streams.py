@@ -92,6 +92,7 @@ class Stream(HandledRow):
         """Switch the framing; bytes that were cut ahead for another one go back."""
         if framing is not self.framing:
             self.rejoin()
+            self.framing.abandon()
             self.framing = framing
             self._need = self.lines_ahead = None
 

@@ -60,6 +60,9 @@ class Framing(Generic[T]):
         """Return a framing with no scan state, for one row; a stateless one returns itself."""
         return self
 
+    def abandon(self) -> None:
+        """Give back what an unfinished frame holds (a file, say): the row has ended, or its framing was switched."""
+
     def map(self, decode: Callable[[T], U], encode: Callable[[U], T] | None = None) -> Framing[U]:
         """Return a framing whose frames are decoded: `LengthPrefixed(4).map(json.loads, dumps)`.
 
@@ -278,6 +281,9 @@ class _Mapped(Framing[U]):
 
     def refusal(self, error: FramingError | LimitError) -> bytes:
         return self._inner.refusal(error)
+
+    def abandon(self) -> None:
+        self._inner.abandon()
 
     def fresh(self) -> Self:
         inner = self._inner.fresh()

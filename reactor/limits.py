@@ -31,6 +31,7 @@ class Limits:
     outbox_high_bytes: int = 65536
     outbox_low_bytes: int = 16384
     outbox_bytes: int = 16 << 20
+    spool_bytes: int | None = 1 << 30  # of a framed handler's reply that the outbox cannot hold, on disk
     bytes_per_turn: int = 262144
     frames_per_turn: int = 32
     idle_s: float | None = 75  # nginx keepalive_timeout

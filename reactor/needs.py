@@ -14,12 +14,14 @@ class Need:
         text: for people: 'until b"\\n"', 'exactly 512'.
         total_bytes: how many bytes the inbox must hold before another try makes sense; 0: any byte may do.
         limit: the most bytes that may come before the frame is refused; None: `Limits.frame_bytes`.
+        reply: what the peer must be told before it sends the rest (100 Continue); it is written each time that this
+            is returned, so a framing returns it once.
     """
 
-    __slots__ = ("limit", "text", "total_bytes")
+    __slots__ = ("limit", "reply", "text", "total_bytes")
 
-    def __init__(self, text: str, total_bytes: int = 0, limit: int | None = None) -> None:
-        self.text, self.total_bytes, self.limit = text, total_bytes, limit
+    def __init__(self, text: str, total_bytes: int = 0, limit: int | None = None, reply: bytes = b"") -> None:
+        self.text, self.total_bytes, self.limit, self.reply = text, total_bytes, limit, reply
 
     @classmethod
     def until(cls, delimiter: bytes, limit: int | None = None) -> Need:

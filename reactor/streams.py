@@ -90,6 +90,8 @@ class StreamRow(ConnectionRow):
                 break
             if type(frame) is Need:
                 self._need = frame
+                if frame.reply:
+                    self._reply_early(frame.reply)
                 break
             fresh = 1 + len(inbox.ahead) - cut  # lines cut ahead are spoken for in this turn
             self.requests += fresh - 1
@@ -101,6 +103,12 @@ class StreamRow(ConnectionRow):
                 self.requeue()  # the selector will not announce what is already here
                 break
         self.mark()
+
+    def _reply_early(self, reply: bytes) -> None:
+        """The framing has a word for the peer; it answers no request."""
+        answered = self.wrote
+        self.write(reply)
+        self.wrote = answered
 
     def _next_frame(self, inbox: Inbox) -> Any:
         """Return the next frame or a Need; raise what ends the input."""
