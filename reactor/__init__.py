@@ -29,9 +29,11 @@ from .errors import (
     EndOfStream,
     FramingError,
     LimitError,
+    MissingExtraError,
     ReactorError,
 )
 from .framing import Fixed, Framing, LengthPrefixed, Lines, Need, Netstring, Raw, Until
+from .http_framing import HttpRequests
 from .limits import Limits
 from .listeners import HostableServer, Listener
 from .observers import Observer, Turn
@@ -44,9 +46,9 @@ from .timers import Timer
 __all__ = [
     "AsyncStreamRequestHandler", "BlockingHandlerError", "BlockingHandlerWarning", "Cancelled", "Clock",
     "ConnectionLost", "Datagram", "DrainReport", "End", "EndOfStream", "Endpoint", "Event", "Fixed", "Framing",
-    "FramingError", "HostableServer", "Inbox", "LengthPrefixed", "LimitError", "Limits", "Lines", "Listener",
-    "ManualClock", "Need", "Netstring", "Observer", "Peer", "Phase", "Raw", "Reactor", "ReactorError", "Row",
-    "RowSnapshot", "Stream", "Table", "Task", "Timer", "Turn", "Until", "sleep", "spawn", "timeout",
+    "FramingError", "HostableServer", "HttpRequests", "Inbox", "LengthPrefixed", "LimitError", "Limits", "Lines",
+    "Listener", "ManualClock", "MissingExtraError", "Need", "Netstring", "Observer", "Peer", "Phase", "Raw", "Reactor",
+    "ReactorError", "Row", "RowSnapshot", "Stream", "Table", "Task", "Timer", "Turn", "Until", "sleep", "spawn", "timeout",
 ]  # fmt: skip
 
 __version__ = "0.1.0"

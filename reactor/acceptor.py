@@ -98,16 +98,21 @@ class AcceptorRow(ListeningRow):
             if not self._room():
                 self._starve("connections")
                 return
-            try:
-                sock, sockaddr = self._accept()
-            except OSError as error:
-                if not self._go_on(error):
-                    return
-            except Exception as error:  # get_request of a server may wrap TLS, and fail at that
-                self.loop.contain(self, error)
-            else:
-                self._starving = False
-                self._take(sock, sockaddr)
+            if not self._accept_one():
+                return
+
+    def _accept_one(self) -> bool:
+        """Accept a connection and see to it; True: try the next one."""
+        try:
+            sock, sockaddr = self._accept()
+        except OSError as error:
+            return self._go_on(error)
+        except Exception as error:  # get_request of a server may wrap TLS, and fail at that
+            self.loop.contain(self, error)
+        else:
+            self._starving = False
+            self._take(sock, sockaddr)
+        return True
 
     def _take(self, sock: Any, sockaddr: Any) -> None:
         self.requests += 1
@@ -117,13 +122,16 @@ class AcceptorRow(ListeningRow):
             else:
                 self.refused += 1
                 sock.close()
-        except OSError as error:
-            # The peer is gone already, or a hook of the server met an operating-system error: it costs this one only.
-            log.warning("%s: connection from %s was dropped: %s", self, sockaddr, error)
-            sock.close()
         except Exception as error:
             sock.close()
-            self.loop.contain(self, error)  # a hook failed: the listener goes on
+            self.drop(sockaddr, error)
+
+    def drop(self, sockaddr: Any, error: Exception) -> None:
+        """Taking a connection has failed, which costs this one only: the peer is gone already, or the handler is wrong."""
+        if isinstance(error, OSError):
+            log.warning("%s: connection from %s was dropped: %s", self, sockaddr, error)
+        else:
+            self.loop.contain(self, error)
 
     def _room(self) -> bool:
         """Is there a place in the reactor and in this listener?"""
@@ -153,7 +161,7 @@ class AcceptorRow(ListeningRow):
 
     def _go_on(self, error: OSError) -> bool:
         """Act on a failed accept; True: try the next one."""
-        action = ACTIONS.get(error.errno or 0, Action.NEXT)
+        action = self.action_on(error)
         if action is Action.PAUSE:
             if not self._starving:
                 log.warning(
@@ -167,6 +175,10 @@ class AcceptorRow(ListeningRow):
         elif action is Action.CLOSE:
             self.finish(End.ABORTED, f"accept failed: {error}")
         return action is Action.NEXT
+
+    def action_on(self, error: OSError) -> Action:
+        """Return what to do after accept() has failed with `error`."""
+        return ACTIONS.get(error.errno or 0, Action.NEXT)
 
     def _starve(self, reason: str) -> None:
         """Accept nothing until a row closes (`fed`)."""

@@ -186,7 +186,7 @@ class ConnectionRow(Row):
         """What the row still waits for; None while no handler waits for input."""
         if self.reader is None or self.phase not in LIVE:
             return None
-        if self._need is not None and self.inbox:
+        if self._need is not None and self.inbox_bytes:
             return self._need
         first = self.framing.fresh().next_frame(Inbox(self.limits.frame_bytes), False)  # what an empty inbox needs
         return first if isinstance(first, Need) else None
@@ -194,7 +194,7 @@ class ConnectionRow(Row):
     @property
     def inbox_bytes(self) -> int:
         """Received and not yet consumed."""
-        return 0 if self.inbox is None else len(self.inbox)
+        return (0 if self.inbox is None else len(self.inbox)) + self.framing.held_bytes
 
     @property
     def outbox_bytes(self) -> int:

@@ -77,6 +77,10 @@ class BlockingHandlerError(ReactorError, TypeError):
     """A blocking handler was added to a shared reactor and nobody said how it may run."""
 
 
+class MissingExtraError(ReactorError, ImportError):
+    """An optional package is not installed; the message has the pip command."""
+
+
 class BlockingHandlerWarning(RuntimeWarning):
     """A blocking handler holds its loop: one silent client stops every other."""
 

@@ -60,6 +60,11 @@ class Framing(Generic[T]):
         """Return a framing with no scan state, for one row; a stateless one returns itself."""
         return self
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of an unfinished frame that the framing has taken and holds itself (on disk, say)."""
+        return 0
+
     def abandon(self) -> None:
         """Give back what an unfinished frame holds (a file, say): the row has ended, or its framing was switched."""
 
@@ -281,6 +286,10 @@ class _Mapped(Framing[U]):
 
     def refusal(self, error: FramingError | LimitError) -> bytes:
         return self._inner.refusal(error)
+
+    @property
+    def held_bytes(self) -> int:
+        return self._inner.held_bytes
 
     def abandon(self) -> None:
         self._inner.abandon()

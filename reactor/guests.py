@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .acceptor import AcceptorRow
+from .acceptor import AcceptorRow, Action
 from .limits import Limits
-from .listeners import Way
 from .listening import ListeningRow
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .snapshots import Kind
+from .ways import Way
 
 
 class HostedAcceptor(AcceptorRow):
@@ -28,6 +28,15 @@ class HostedAcceptor(AcceptorRow):
             host.loop, sock, host.name, limits, host.welcome, accept=host.server.get_request, owned=False
         )
         self.way = host.way
+
+    def action_on(self, error: OSError) -> Action:
+        """get_request is a hook: its OSError may be of anything, and closes the listener only if the socket is closed."""
+        action = super().action_on(error)
+        return Action.NEXT if action is Action.CLOSE and self.sock.fileno() == self.fd else action
+
+    def drop(self, sockaddr: Any, error: Exception) -> None:
+        """A hook that reports (handle_error) or ends (shutdown_request) has raised, whatever it was: as in socketserver."""
+        self.loop.contain(self, error)
 
     def _release(self) -> None:
         self._host.close()

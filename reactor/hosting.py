@@ -1,13 +1,14 @@
 """Servers as guests of a loop: how a socketserver, ours or another, gets its requests and its hooks called.
 
-What it is: `attach`, which puts a server's socket into the table, and `Host`, which stands between the two: it calls
-`get_request, verify_request, process_request, ... shutdown_request` in socketserver's order and keeps a row for each
-request. What it is not: a guess; the way a handler runs is named by the server or by the caller.
+What it is: `Host`, which stands between the two: it puts the server's socket into the table, calls `get_request,
+verify_request, process_request, ... shutdown_request` in socketserver's order and keeps a row for each request. What it
+is not: all ways of running a handler. This class knows those that have the blocking socket:
 
-    coroutine   the handler is an AsyncStreamRequestHandler; its request is a Stream, a row like any other
-    inline      in the loop's own thread, on the blocking socket: exactly socketserver, and it holds the loop
+    inline      in the loop's own thread: exactly socketserver, and it holds the loop
     thread      in a new thread (ThreadingMixIn, or way="thread")   } the row is DETACHED until they return,
     fork        in a new process (ForkingMixIn, or way="fork")      } and the socket never enters the selector
+
+The others derive from it: `stream_hosts` (coroutine, framed), `greenlet_hosts`. `attaching` picks one.
 """
 
 from __future__ import annotations
@@ -16,61 +17,26 @@ import os
 import socket
 from typing import Any
 
-from .acceptor import no_delay
-from .addresses import as_text, unlink_if_ours
-from .coroutine_streams import Stream
+from .addresses import unlink_if_ours
 from .detached import DetachedRow
 from .guests import HostedAcceptor, ServedRequests, overrides_service_actions, processor_of
 from .limits import Limits
-from .listeners import Listener, Way, endpoint_of, way_of
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .phases import End
-
-
-def attach(
-    loop: Any,
-    server: Any,
-    *,
-    way: Way | None,
-    limits: Limits,
-    name: str,
-    owned: bool,
-    poll_interval_s: float = 0.5,
-    path: tuple[str, int, int] | None = None,
-) -> Listener:
-    """Put a server into the table of a loop.
-
-    Args:
-        loop: the loop.
-        server: the server; its socket is bound and, for streams, listening.
-        way: how its handler runs; see `way_of`.
-        limits: for its rows.
-        name: what logs and the table call it.
-        owned: `server_close` is called when the listener ends; else its socket is only given back.
-        poll_interval_s: how often `service_actions` is called at least, if the server overrides it.
-        path: the Unix path to remove at the end if it still is ours, from `addresses.identity`.
-    """
-    sock = getattr(server, "socket", server)  # it may have been replaced since the server was made
-    name = name or f"{type(server).__name__} {as_text(getattr(server, 'server_address', None))}"
-    hosted = getattr(server, "_host", None)
-    if hosted is not None and hosted.row is not None and hosted.row.fd >= 0 and not hosted.loop.closed:
-        raise RuntimeError(f"{name} is served already; close its listener, or shut it down, before it is added again")
-    host = Host(loop, server, way_of(server, way, name), limits, name, owned, path)
-    try:
-        host.open(poll_interval_s)
-    except BaseException:  # the selector refuses the descriptor: the server stays nobody's guest
-        server._host = None
-        raise
-    return Listener(host.row, endpoint_of(sock), server.server_address, server)
+from .ways import Choice
 
 
 class Host:
     """The loop's side of one server."""
 
+    accepts_per_turn: int | None = 1  # so that service_actions and a shutdown come between two, as in socketserver
+    acceptor: type[HostedAcceptor] = HostedAcceptor
+
     def __init__(
-        self, loop: Any, server: Any, way: Way, limits: Limits, name: str, owned: bool, path: Any = None
+        self, loop: Any, server: Any, choice: Choice, limits: Limits, name: str, owned: bool, path: Any = None
     ) -> None:
-        self.loop, self.server, self.way, self.limits, self.name, self.owned = loop, server, way, limits, name, owned
+        self.loop, self.server, self.limits, self.name, self.owned = loop, server, limits, name, owned
+        self.way, self.framing = choice
         self.watches_children = hasattr(os, "pidfd_open")
         self.row: Any = None
         self._socket: Any = None
@@ -82,7 +48,7 @@ class Host:
         self._watched: set[int] = set()  # process ids with a pidfd in the table
         self._requests: dict[int, DetachedRow] = {}  # by the identity of the request
         self._children: dict[int, DetachedRow] = {}  # by process id
-        self.processor: Any = processor_of(server, way, self)
+        self.processor: Any = processor_of(server, self.way, self)
         self.processor._host = self
 
     # -- the listening socket ---------------------------------------------------------------------------------------
@@ -97,9 +63,10 @@ class Host:
             # A client that resets between select() and accept() would block a blocking listener; see `close`.
             self._timeout_s = self._socket.gettimeout()
             self._socket.setblocking(False)
-            # Inline, one request a turn, so that service_actions and a shutdown come between two, as in socketserver.
-            limits = self.limits if self.way == "coroutine" else self.limits.replace(accepts_per_turn=1)
-            self.row = HostedAcceptor(self, self._socket, limits)
+            limits = self.limits
+            if self.accepts_per_turn is not None:
+                limits = limits.replace(accepts_per_turn=self.accepts_per_turn)
+            self.row = self.acceptor(self, self._socket, limits)
         overridden = overrides_service_actions(self.server)
         if overridden or isinstance(self.processor, ForkingMixIn):
             self._service = self.processor.service_actions
@@ -157,17 +124,6 @@ class Host:
 
     def welcome(self, request: Any, client_address: Any) -> None:
         """Take a connection through the hooks of the server."""
-        if self.way == "coroutine":
-            request.setblocking(False)
-            no_delay(request)
-            stream = Stream(self.loop, request, self.row, self.name, self.limits, client_address)
-            stream.host = self
-            try:
-                self._process(stream, client_address)
-            except BaseException:  # of a hook; the row must not stay behind
-                stream.abort("a hook of the server failed")
-                raise
-            return
         if request.gettimeout() is None:
             request.setblocking(True)  # BSD and macOS: accepted sockets inherit O_NONBLOCK from the listener
         row = DetachedRow(self.loop, request, self.row, self.name, self.limits, client_address, self.way)
@@ -193,8 +149,7 @@ class Host:
                 self._call_process_request(request, client_address)
                 return True
         except Exception as error:
-            if self.loop.observer is not None:
-                self.loop.observer.on_error(self.row, error)
+            self._failed(request, error)
             try:
                 self.server.handle_error(request, client_address)
             finally:
@@ -206,35 +161,20 @@ class Host:
         self._shut(request)
         return False
 
+    def _failed(self, request: Any, error: Exception) -> None:
+        """A hook or a handler raised."""
+        if self.loop.observer is not None:
+            self.loop.observer.on_error(self.row, error)
+
     def _call_process_request(self, request: Any, client_address: Any) -> None:
         """A server of another make cannot ask its host who processes; then the host goes past its process_request."""
         if getattr(self.server, "_asks_host", False):
             self.server.process_request(request, client_address)
-        elif self.way == "coroutine":
-            self.server.finish_request(request, client_address)  # theirs would shut down what has only begun
         else:
             self.processor.process_request(request, client_address)
 
     def _shut(self, request: Any) -> None:
-        if isinstance(request, Stream):
-            request.host = None  # so that its end does not call the hook a second time
         self.server.shutdown_request(request)
-
-    def closing(self, stream: Any) -> None:
-        """A coroutine's row is about to close its socket: the hooks of the server come first."""
-        try:
-            self.server.shutdown_request(stream)
-        except Exception as error:
-            self.loop.contain(stream, error)
-
-    def contain(self, stream: Any, error: BaseException) -> None:
-        """A coroutine handler has failed: called where the exception is caught, as `handle_error` expects."""
-        if self.loop.observer is not None:
-            self.loop.observer.on_error(stream, error)
-        try:
-            self.server.handle_error(stream, stream.sockaddr)
-        except Exception as another:
-            self.loop.contain(stream, another)
 
     @property
     def offloads(self) -> bool:

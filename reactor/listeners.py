@@ -1,21 +1,16 @@
-"""What listens, as programs see it: the handle, the interface of a server, and which way its handler runs.
+"""What listens, as programs see it.
 
-What it is: `Listener`, `HostableServer`, and `way_of`, which decides how a handler runs. What it is not: a guess; the
-way is named by the caller or the server, or follows from its classes, never from what happens to be installed.
+What it is: `Listener`, the handle that `listen` and `add` return, and `HostableServer`, the interface of what can be
+added. What it is not: the row in the table; that is `Listener.row`.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from .addresses import as_text
-from .async_handlers import AsyncStreamRequestHandler
-from .errors import BlockingHandlerError
 from .phases import End
-
-Way: TypeAlias = Literal["coroutine", "inline", "thread", "fork"]
-WAYS = ("coroutine", "inline", "thread", "fork")
 
 
 class HostableServer(Protocol):
@@ -80,37 +75,3 @@ def endpoint_of(sock: Any) -> str:
     if sock.family == getattr(socket, "AF_UNIX", None):
         return ("unix://" if stream else "unix+dgram://") + as_text(sock.getsockname())
     return ("tcp://" if stream else "udp://") + as_text(sock.getsockname())
-
-
-def way_of(server: Any, way: Way | None, name: str) -> Way:
-    """Return how the handler of `server` runs: as the caller says, the server says, or its classes say.
-
-    Raises:
-        BlockingHandlerError: nobody says it, and on a shared loop it cannot be guessed.
-        ValueError: there is no such way, or the handler cannot run in it.
-    """
-    handler = server.RequestHandlerClass
-    way = way or getattr(server, "way", None)
-    if way is not None and way not in WAYS:
-        raise ValueError(f"way={way!r} for {name}: one of {', '.join(WAYS)}")
-    if hasattr(server, "process_request_thread"):
-        way = way or "thread"
-    if hasattr(server, "collect_children"):
-        way = way or "fork"
-    if isinstance(handler, type) and issubclass(handler, AsyncStreamRequestHandler):
-        if way not in (None, "coroutine"):
-            raise ValueError(f"{name}: {handler!r} is a coroutine and cannot run as {way!r}: drop way= or the mixin")
-        if getattr(getattr(server, "socket", None), "type", None) == socket.SOCK_DGRAM:
-            raise TypeError(f"{name}: packets make no stream; use loop.listen(endpoint, function) for {handler!r}")
-        return "coroutine"
-    if way == "coroutine":
-        raise ValueError(f"{name}: {handler!r} is no coroutine; derive it from AsyncStreamRequestHandler")
-    if way is not None:
-        return way
-    if getattr(getattr(server, "socket", None), "type", None) != socket.SOCK_STREAM:
-        return "inline"  # one packet in, one out: there is no client to wait for
-    raise BlockingHandlerError(
-        f"{name}: {handler!r} blocks, and one silent client would stop every other row of this loop; choose: "
-        'way="thread" (or ThreadingMixIn), way="fork" (or ForkingMixIn), an AsyncStreamRequestHandler with '
-        '`async def handle`, or way="inline" if it may hold the loop'
-    )

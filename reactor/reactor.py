@@ -20,17 +20,19 @@ from typing import Any, ParamSpec, TypeVar
 from . import servers
 from .acceptor import AcceptorRow, no_delay
 from .addresses import Endpoint, identity
+from .attaching import attach
 from .coroutine_streams import Stream
 from .coroutines import Task, coroutine_of
 from .datagrams import DatagramRow
 from .errors import describe
-from .hosting import attach
+from .framing import Framing
 from .limits import Limits
-from .listeners import HostableServer, Listener, Way, endpoint_of
+from .listeners import HostableServer, Listener, endpoint_of
 from .loop import Loop
 from .offload import ask, thread_id
 from .phases import End
 from .snapshots import RowSnapshot
+from .ways import Way
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class Reactor(Loop):
         endpoint: str | socket.socket,
         handler: Callable[..., Any],
         *,
+        framing: Framing[Any] | None = None,
         way: Way | None = None,
         limits: Limits | None = None,
         name: str = "",
@@ -57,7 +60,8 @@ class Reactor(Loop):
                 socket that is bound (and listens, if it is a stream). The reactor closes it.
             handler: `async def f(stream)`; `def` or `async def f(datagram)` for datagrams; or a handler class of
                 socketserver's kind.
-            way: how a blocking handler class runs: "inline", "thread", "fork".
+            framing: for a blocking handler class: it is made once for each whole frame.
+            way: how a blocking handler class runs: "framed", "greenlet", "inline", "thread", "fork".
             limits: for this listener and its rows; None: the reactor's.
             name: for logs and the table; by default the handler's name and the endpoint.
 
@@ -70,7 +74,7 @@ class Reactor(Loop):
         limits = limits or self.limits
         sock = self._socket_at(endpoint, limits.backlog)
         try:
-            return self._listen(sock, handler, way, limits, name)
+            return self._listen(sock, handler, framing, way, limits, name)
         except BaseException:  # whatever is wrong with the handler: the socket must not leak
             sock.close()
             raise
@@ -82,11 +86,17 @@ class Reactor(Loop):
         return endpoint
 
     def _listen(
-        self, sock: socket.socket, handler: Callable[..., Any], way: Way | None, limits: Limits, name: str
+        self,
+        sock: socket.socket,
+        handler: Callable[..., Any],
+        framing: Framing[Any] | None,
+        way: Way | None,
+        limits: Limits,
+        name: str,
     ) -> Listener:
         at = endpoint_of(sock)
         name = name or f"{_name_of(handler)} {at}"
-        is_function = not isinstance(handler, type) and way is None
+        is_function = not isinstance(handler, type) and way is None and framing is None
         if sock.type == socket.SOCK_DGRAM and is_function:
             row: Any = DatagramRow(self, sock, name, limits, handler, self._spawn_returned)
         elif is_function and _is_async(handler):
@@ -94,7 +104,9 @@ class Reactor(Loop):
             row = welcome.row = AcceptorRow(self, sock, name, limits, welcome.take)
         else:
             server = _server_on(sock, handler)
-            return attach(self, server, way=way, limits=limits, name=name, owned=True, path=identity(sock))
+            return attach(
+                self, server, way=way, framing=framing, limits=limits, name=name, owned=True, path=identity(sock)
+            )
         return Listener(row, at, sock.getsockname())
 
     def _spawn_returned(self, result: Any) -> None:
@@ -102,13 +114,20 @@ class Reactor(Loop):
         self.replies.add(Task(self, coroutine_of(lambda: result, (), {})))
 
     def add(
-        self, server: HostableServer, *, way: Way | None = None, limits: Limits | None = None, name: str = ""
+        self,
+        server: HostableServer,
+        *,
+        framing: Framing[Any] | None = None,
+        way: Way | None = None,
+        limits: Limits | None = None,
+        name: str = "",
     ) -> Listener:
         """Host a server; it is closed with the reactor.
 
         Args:
             server: bound and listening; ours, the standard library's or another one with the same interface.
-            way: how its blocking handler runs; None: as the server's own `way` or its mixin says.
+            framing: its blocking handler is made once for each whole frame; None: as the server or its handler says.
+            way: how its blocking handler runs; None: as the server's own `way` or `framing`, or its mixin says.
             limits: for its rows; None: the server's own, or the reactor's.
             name: for logs and the table.
 
@@ -117,7 +136,7 @@ class Reactor(Loop):
         """
         self._check_open()
         limits = limits or getattr(server, "limits", None) or self.limits
-        return attach(self, server, way=way, limits=limits, name=name, owned=True)
+        return attach(self, server, way=way, framing=framing, limits=limits, name=name, owned=True)
 
     def spawn(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Task[T]:
         """Run a coroutine function beside the rows; it is cancelled when the reactor closes."""

@@ -69,3 +69,8 @@ if hasattr(_socket, "AF_UNIX"):
             """A Unix datagram server with a process per packet."""
 
         __all__ += ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]
+
+if __name__ == "__main__":  # `python -m reactor.socketserver PROGRAM`; the program gets the module of the other name
+    from .substitute import main
+
+    main(_sys.argv[1:])

@@ -82,6 +82,7 @@ class Stages:
         self.draining: Drain | None = None
         self.tasks: set[Any] = set()  # coroutines beside the rows
         self.replies: set[Any] = set()  # those of them that answer a packet: a drain waits for them
+        self.green_rows: dict[int, Any] = {}  # of the way "greenlet", by descriptor
         self.farewells: list[Callable[[], object]] = []  # server_close of servers whose threads still work
         self._posted: deque[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = deque()
         self._waker: WakerRow | None = None

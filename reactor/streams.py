@@ -27,7 +27,7 @@ from .transports import PLAIN, SHUT
 
 _IDLE = Phase.IDLE  # looking a member up on its enum costs 40 ns on CPython 3.11, twice an event
 # What leads from one live phase to another when a turn has changed what the row waits for.
-_EVENTS = {
+EVENTS = {
     (Phase.IDLE, Phase.RECEIVING): Event.BYTES,
     (Phase.IDLE, Phase.WORKING): Event.FRAME,
     (Phase.RECEIVING, Phase.WORKING): Event.FRAME,
@@ -276,14 +276,14 @@ class StreamRow(ConnectionRow):
         """Advance to the live phase that the facts ask for, if it is another one."""
         if self.reader is None:
             after = Phase.WORKING
-        elif self.owing or self.inbox:
+        elif self.owing or self.inbox or self.framing.held_bytes:
             after = Phase.RECEIVING
         else:
             after = Phase.IDLE
         if after is not self.phase:
             if self.phase is _IDLE:
                 self.request_at = self.loop.now
-            self.advance(_EVENTS[self.phase, after])
+            self.advance(EVENTS[self.phase, after])
         if after is Phase.IDLE and self.loop.draining:
             self._drained()  # its last request is answered
 

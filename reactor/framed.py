@@ -1,0 +1,289 @@
+"""Ordinary blocking handlers without blocking: the loop gathers a whole frame, then makes the handler.
+
+What it is: a connection whose handler is made anew for every frame, `RequestHandlerClass(request, client_address,
+server)`, and finds exactly that frame to read. *A frame is a datagram*: one handler, one `handle()`, and no local
+survives; what a connection has to remember lives in `request.session`. What it is not: a socket. The row itself is the
+`request`, with as much of a socket's interface as handlers use; what they write fills the outbox.
+
+Rules:
+
+1. Whether the connection is kept is the handler's doing: if it tried to read past its frame, the row is parked for the
+   next one; if it returned without trying, the connection ends, as in socketserver.
+2. Nothing here blocks. A reply that is too large for the outbox waits on disk (`Limits.spool_bytes`).
+3. verify_request is called once a connection, process_request and finish_request once a frame, and shutdown_request
+   once, when the connection ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import io
+import logging
+import socket
+from typing import IO, Any
+
+from .errors import EndOfStream, FramingError, LimitError, ReactorError, describe
+from .frame_files import FrameFile, SpooledFrameFile, frame_file
+from .framing import Framing
+from .limits import Limits
+from .phases import End, Phase
+from .spools import Spool, SpoolingTransport
+from .streams import StreamRow
+from .transports import PLAIN
+
+log = logging.getLogger("reactor")
+_IDLE = Phase.IDLE  # as in `streams`
+
+# A handler's own timeout (`settimeout`) bounds the wait for the next frame. Handlers of one class set the same one.
+_bounded = functools.lru_cache(maxsize=128)(lambda limits, idle_s: limits.replace(idle_s=idle_s))
+
+
+class FramedRow(StreamRow):
+    """One connection of a framed handler, and its `request`. The loop closes the socket; a handler need not.
+
+    Args:
+        host: the server's side: it runs the handler and hears of the end.
+        framing: a prototype; see `ConnectionRow` for the other arguments.
+    """
+
+    way = "framed"
+    __slots__ = ("_file", "host")
+
+    def __init__(
+        self, loop: Any, sock: Any, acceptor: Any, host: Any, limits: Limits, sockaddr: Any, framing: Framing[Any]
+    ) -> None:
+        self.host = host
+        self._file: FrameFile | SpooledFrameFile | None = None  # what the handler that is running now reads
+        super().__init__(loop, sock, acceptor, host.name, limits, sockaddr)
+        self.framing = framing.fresh()
+        self.reader = self  # parked for the first frame
+
+    # -- what the engine calls --------------------------------------------------------------------------------------
+
+    def deliver(self, frame: Any) -> None:
+        """Make a handler for the frame; then park the row for the next one, or end it."""
+        file = self._file = frame_file(self.framing, frame)
+        self.wrote = False
+        try:
+            self.host.serve(self)
+        except BaseException as error:  # SystemExit, KeyboardInterrupt: the loop is left
+            self.finish(End.ABORTED, describe(error))
+            raise
+        finally:
+            self._file = None
+            file.close()
+        if self.end is not None or not file.past_end:
+            self.reader = None  # nobody waits any more
+            self.finish(End.FINISHED)
+            return
+        if not self.wrote:
+            self.host.warn_of_hunger(self)
+        self.since = self.loop.now
+        if self.phase is not _IDLE:
+            self.request_at = self.loop.now
+            self.mark()
+
+    def fail(self, error: ReactorError) -> None:
+        """There will be no frame: the end of the stream, bytes that make none, or no time left."""
+        self.reader = None
+        if isinstance(error, EndOfStream):
+            self.finish(End.FINISHED)
+        elif isinstance(error, (FramingError, LimitError)):
+            self._refuse(error)
+
+    def _refuse(self, error: FramingError | LimitError) -> None:
+        """Say what the protocol says before it hangs up (400, 408 ...)."""
+        log.info("%s ends: %s", str(self), describe(error))
+        self.finish(End.BAD_FRAME if isinstance(error, FramingError) else End.LIMIT, str(error))
+        try:
+            refusal = self.framing.refusal(error)
+            if refusal and self.phase is not Phase.CLOSED:
+                self.write(refusal)
+        except Exception as another:
+            self.loop.contain(self, another)
+
+    def on_again(self) -> None:
+        """Go on with what is here."""
+        if self.phase is not Phase.CLOSED:
+            self.pump()
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes: above the cap of the outbox on disk, for a blocking handler cannot wait for a slow reader."""
+        transport = self.transport
+        if transport is PLAIN and self.pending + len(data) > self.limits.outbox_bytes:
+            transport = self.transport = SpoolingTransport(Spool(self.limits.spool_bytes))
+        if isinstance(transport, SpoolingTransport):
+            self.wrote = True
+            transport.queue(self, data)
+            self.mark()
+        else:
+            super().write(data)
+
+    def _cut(self, error: Any) -> None:
+        self._drop_spool()
+        super()._cut(error)
+
+    def _drop_spool(self) -> None:
+        if isinstance(self.transport, SpoolingTransport):
+            self.transport.discard()
+
+    def _release(self) -> None:
+        self._drop_spool()
+        self.host.closing(self)
+        super()._release()
+
+    @property
+    def outbox_bytes(self) -> int:
+        """Written and not yet sent, what waits on disk included."""
+        spooled = len(self.transport.spool) if isinstance(self.transport, SpoolingTransport) else 0
+        return self.pending + spooled
+
+    # -- what a handler calls: the interface of a socket ------------------------------------------------------------
+
+    def makefile(self, mode: str = "r", buffering: int | None = None, **text: Any) -> IO[Any]:
+        """Return a file that reads the frame, writes the reply, or both: see `socket.makefile`."""
+        if mode == "rb":
+            return self._input()
+        if "w" not in mode:
+            file: Any = self._input()
+        elif "r" in mode:
+            file = _Both(self)
+        else:
+            file = _Writer(self)
+            if buffering != 0:
+                size = buffering if buffering and buffering > 0 else io.DEFAULT_BUFFER_SIZE
+                file = io.BufferedWriter(file, size)
+        return file if "b" in mode else io.TextIOWrapper(file, **text)
+
+    def _input(self) -> Any:
+        return FrameFile() if self._file is None else self._file
+
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """Return up to `bufsize` bytes of the frame; b"" behind it."""
+        data: bytes = self._input().peek()[:bufsize] if flags & socket.MSG_PEEK else self._input().read1(bufsize)
+        return data
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Fill a buffer from the frame and return the count."""
+        with memoryview(buffer).cast("B") as view:
+            data = self.recv(nbytes or view.nbytes, flags)
+            view[: len(data)] = data
+        return len(data)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Queue the whole of `data` and return its length."""
+        self.sendall(data)
+        return memoryview(data).nbytes
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Queue `data`; it is sent at the end of the turn.
+
+        Raises:
+            BrokenPipeError: the peer is gone, or our side is shut.
+            LimitError: more than `Limits.spool_bytes` wait for a peer that does not read.
+        """
+        if self.end is not None or self.half_close:
+            raise BrokenPipeError(errno.EPIPE, f"{self} has ended: what is written now would never be sent")
+        self.write(data if type(data) is bytes else bytes(memoryview(data)))
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Queue the bytes of a file and return how many they were."""
+        file.seek(offset)
+        sent = 0
+        while count is None or sent < count:
+            data = file.read(65536 if count is None else min(65536, count - sent))
+            if not data:
+                break
+            self.sendall(data)
+            sent += len(data)
+        file.seek(offset + sent)
+        return sent
+
+    def shutdown(self, how: int) -> None:
+        """End our side once what was written is sent (SHUT_WR), or the connection (SHUT_RDWR)."""
+        if self.end is None and how == socket.SHUT_RDWR:
+            self.finish(End.FINISHED, "shut down by this program")
+        elif self.end is None and how == socket.SHUT_WR:
+            self.write_eof()
+
+    def settimeout(self, timeout_s: float | None) -> None:
+        """Bound the wait for the next frame; within one there is nothing to wait for."""
+        self.limits = _bounded(self.host.limits, timeout_s) if timeout_s else self.host.limits
+
+    def gettimeout(self) -> float | None:
+        """Return what was set, as a new socket None."""
+        return None if self.limits is self.host.limits else self.limits.idle_s
+
+    def setblocking(self, flag: bool) -> None:
+        """Nothing: a frame never blocks."""
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 when the row has ended. It is not for reading or writing."""
+        return self.fd
+
+    def setsockopt(self, *args: Any) -> None:
+        """Set an option of the real socket."""
+        self.sock.setsockopt(*args)
+
+    def getsockopt(self, *args: Any) -> Any:
+        """Return an option of the real socket."""
+        return self.sock.getsockopt(*args)
+
+    def getsockname(self) -> Any:
+        """Return our address."""
+        return self.sock.getsockname()
+
+    def getpeername(self) -> Any:
+        """Return the peer's address."""
+        return self.sock.getpeername()
+
+    @property
+    def family(self) -> Any:
+        """The address family, as of a socket."""
+        return self.sock.family
+
+    @property
+    def type(self) -> Any:
+        """The kind of socket."""
+        return self.sock.type
+
+    def __enter__(self) -> FramedRow:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Writer(io.RawIOBase):
+    """A file over the outbox."""
+
+    def __init__(self, row: FramedRow) -> None:
+        self._row = row
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Queue all of it."""
+        return self._row.send(data)
+
+
+class _Both(io.BufferedIOBase):
+    """`makefile("rwb")`: reads the frame, writes the reply."""
+
+    def __init__(self, row: FramedRow) -> None:
+        self._row = row
+        file = row._input()
+        self.read, self.read1, self.readline = file.read, file.read1, file.readline  # type: ignore[method-assign]
+        self.readinto, self.peek = file.readinto, file.peek  # type: ignore[method-assign]
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Queue all of it."""
+        return self._row.send(data)

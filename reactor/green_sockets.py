@@ -1,0 +1,280 @@
+"""Sockets that block only the greenlet which uses them. Needs the extra `greenlet`.
+
+What it is: subclasses of `socket.socket` (and of whatever subclass a server's get_request returns), whose `recv`, `send`
+and the rest wait in the loop. A socket is *made* green by a change of its class, so it keeps its identity: the object
+that get_request returned is the handler's `request`. What it is not: monkey-patching; no module and no other socket is
+touched.
+
+Rules:
+
+1. The descriptor stays blocking. Receiving and sending pass MSG_DONTWAIT instead, so O_NONBLOCK never leaks to a child, to
+   a thread or through dup2 (the flag belongs to the open file, which they share).
+2. Outside of a handler's greenlet (in a thread that was given the socket, in a forked child) every method is the
+   inherited one, which blocks. Nothing is buffered here, so there is nothing to flush first.
+3. A socket that is closed is closed by its row, at the end of the batch, after lingering if our side was shut.
+4. When its handler has ended and left it open, it is an ordinary socket again.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from .errors import EndOfStream
+from .green_rows import GreenRow, Handler, current
+from .table import READ, WRITE
+
+DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)  # Linux, BSD, macOS; not Windows: see `greenlet_hosts`
+
+# sendfile() reads the file in pieces of this size, as `socket.sendfile` does.
+FILE_PIECE_BYTES = 8192
+
+
+def row_of(sock: Any, green: Handler) -> GreenRow:
+    """Return the row of a socket that a greenlet uses; a new one for a socket that it has made itself."""
+    fd = sock.fileno()
+    row: GreenRow | None = green.loop.green_rows.get(fd)
+    if row is not None and row.sock is not sock:
+        if row.sock.fileno() == fd or row.green is None:  # a descriptor that was closed behind our back
+            row = None
+        else:
+            row.sock = sock  # the one before was detached: wrapped by TLS, say
+    return row or GreenRow(green, sock, green.acceptor.listener, green.acceptor.limits)
+
+
+class Green:
+    """What every socket gains, TLS or not: waiting, timeouts, and its end."""
+
+    __slots__ = ()
+
+    ungreen: type[socket.socket] | None = None  # the class without this one
+
+    def settimeout(self: Any, timeout_s: float | None) -> None:
+        """As `socket.settimeout`; the real socket's own stays None, for one that is set makes it non-blocking."""
+        green = current()
+        if green is None:
+            super().settimeout(timeout_s)  # type: ignore[misc]
+            return
+        if timeout_s is not None and timeout_s < 0:
+            raise ValueError("Timeout value out of range")
+        row = row_of(self, green)
+        row.timeout_s = timeout_s
+        self._apply(row)
+
+    def _apply(self: Any, row: GreenRow) -> None:
+        """Make the descriptor what the methods need: blocking, unless the handler wants it otherwise."""
+        super().settimeout(0.0 if row.timeout_s == 0 else None)  # type: ignore[misc]
+
+    def gettimeout(self: Any) -> float | None:
+        """As `socket.gettimeout`."""
+        green = current()
+        row = None if green is None else green.loop.green_rows.get(self.fileno())
+        if row is None or row.sock is not self:
+            return super().gettimeout()  # type: ignore[misc,no-any-return]
+        timeout_s: float | None = row.timeout_s
+        return timeout_s
+
+    timeout = property(gettimeout)
+
+    def setblocking(self, flag: bool) -> None:
+        """As `socket.setblocking`."""
+        self.settimeout(None if flag else 0.0)
+
+    def getblocking(self) -> bool:
+        """As `socket.getblocking`."""
+        return self.gettimeout() != 0
+
+    def shutdown(self: Any, how: int) -> None:
+        """As `socket.shutdown`."""
+        green = current()
+        if green is not None and how in (socket.SHUT_WR, socket.SHUT_RDWR):
+            row = row_of(self, green)
+            row.shut, row.eof = True, row.eof or how == socket.SHUT_RDWR
+        super().shutdown(how)  # type: ignore[misc]
+
+    def detach(self: Any) -> int:
+        """As `socket.detach`: the loop lets the descriptor go at once."""
+        self._unwatch()
+        return super().detach()  # type: ignore[misc,no-any-return]
+
+    def _unwatch(self: Any) -> GreenRow | None:
+        green = current()
+        row: GreenRow | None = None if green is None else green.loop.green_rows.get(self.fileno())
+        if row is None or row.sock is not self:
+            return None
+        row.loop.demultiplexer.set(row, 0)
+        return row
+
+    def _real_close(self: Any, *args: Any) -> None:
+        """What close() calls when no file is open any more: the row takes the descriptor over, and closes it."""
+        row = self._unwatch()
+        if row is None:
+            super()._real_close(*args)  # type: ignore[misc]
+            return
+        family, kind, proto = self.family, self.type, self.proto
+        row.leave(socket.socket(family, kind, proto, fileno=super().detach()))  # type: ignore[misc]
+
+
+class GreenPlain(Green):
+    """What a plain socket gains: receiving and sending."""
+
+    __slots__ = ()
+
+    def _call(self: Any, interest: int, function: Callable[..., Any], *args: Any) -> Any:
+        """Call what would block; wait and try again until it does not."""
+        green = current()
+        if green is None:
+            return function(*args)
+        row = row_of(self, green)
+        until = row.deadline_of(row.timeout_s)
+        while True:
+            try:
+                return function(*args)
+            except BlockingIOError:
+                if row.timeout_s == 0:
+                    raise
+            try:
+                row.wait(interest, green, until)
+            except EndOfStream as error:
+                raise ConnectionAbortedError(errno.ECONNABORTED, f"{row}: {error}") from error
+
+    # -- receiving --------------------------------------------------------------------------------------------------
+
+    def recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """As `socket.recv_into`."""
+        green = current()
+        if green is None:
+            return super().recv_into(buffer, nbytes, flags)  # type: ignore[misc,no-any-return]
+        row = green.row
+        if row is None or row.sock is not self:
+            row = row_of(self, green)
+        until = row.deadline_of(row.timeout_s)
+        while True:
+            if not row.dry or row.timeout_s == 0:
+                try:
+                    count: int = super().recv_into(buffer, nbytes, flags | DONTWAIT)  # type: ignore[misc]
+                except BlockingIOError:
+                    if row.timeout_s == 0:
+                        raise
+                else:
+                    self._note(row, count, count < (nbytes or len(buffer)), flags)
+                    return count
+            try:
+                row.wait(READ, green, until)
+            except EndOfStream:
+                return 0
+
+    def recv(self: Any, bufsize: int, flags: int = 0) -> bytes:
+        """As `socket.recv`."""
+        green = current()
+        if green is None:
+            return super().recv(bufsize, flags)  # type: ignore[misc,no-any-return]
+        row = green.row
+        if row is None or row.sock is not self:
+            row = row_of(self, green)
+        until = row.deadline_of(row.timeout_s)
+        while True:
+            if not row.dry or row.timeout_s == 0:
+                try:
+                    data: bytes = super().recv(bufsize, flags | DONTWAIT)  # type: ignore[misc]
+                except BlockingIOError:
+                    if row.timeout_s == 0:
+                        raise
+                else:
+                    self._note(row, len(data), len(data) < bufsize, flags)
+                    return data
+            try:
+                row.wait(READ, green, until)
+            except EndOfStream:
+                return b""
+
+    def _note(self, row: GreenRow, count: int, short: bool, flags: int) -> None:
+        """A receive has returned `count` bytes; a short one has emptied the socket."""
+        if flags:
+            return  # MSG_PEEK leaves the bytes where they are
+        row.dry = short and count > 0
+        if count:
+            row.received(count)
+        else:
+            row.eof = True
+
+    def recvfrom(self: Any, bufsize: int, flags: int = 0) -> Any:
+        """As `socket.recvfrom`."""
+        return self._call(READ, super().recvfrom, bufsize, flags | self._now())  # type: ignore[misc]
+
+    def recvfrom_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
+        """As `socket.recvfrom_into`."""
+        return self._call(READ, super().recvfrom_into, buffer, nbytes, flags | self._now())  # type: ignore[misc]
+
+    def recvmsg(self: Any, bufsize: int, ancbufsize: int = 0, flags: int = 0) -> Any:
+        """As `socket.recvmsg`."""
+        return self._call(READ, super().recvmsg, bufsize, ancbufsize, flags | self._now())  # type: ignore[misc]
+
+    def recvmsg_into(self: Any, buffers: Any, ancbufsize: int = 0, flags: int = 0) -> Any:
+        """As `socket.recvmsg_into`."""
+        return self._call(READ, super().recvmsg_into, buffers, ancbufsize, flags | self._now())  # type: ignore[misc]
+
+    # -- sending ----------------------------------------------------------------------------------------------------
+
+    def send(self: Any, data: Any, flags: int = 0) -> int:
+        """As `socket.send`: some of the bytes may be left."""
+        count: int = self._call(WRITE, super().send, data, flags | self._now())  # type: ignore[misc]
+        self._sent(count)
+        return count
+
+    def sendall(self: Any, data: Any, flags: int = 0) -> None:
+        """As `socket.sendall`."""
+        green = current()
+        if green is None:
+            super().sendall(data, flags)  # type: ignore[misc]
+            return
+        row = green.row
+        if row is None or row.sock is not self:
+            row = row_of(self, green)
+        until = row.deadline_of(row.timeout_s)
+        with memoryview(data) as given, given.cast("B") as view:
+            at = 0
+            while True:
+                try:
+                    at += self._some(row, view[at:] if at else view, flags)
+                except BlockingIOError:
+                    if row.timeout_s == 0:
+                        raise
+                if at >= view.nbytes:
+                    return
+                row.wait(WRITE, green, until)
+
+    def _some(self: Any, row: GreenRow, view: Any, flags: int) -> int:
+        count: int = super().send(view, flags | DONTWAIT)  # type: ignore[misc]
+        row.sent(count)
+        return count
+
+    def sendto(self: Any, data: Any, *args: Any) -> int:
+        """As `socket.sendto`."""
+        flags, address = args if len(args) == 2 else (0, *args)
+        count: int = self._call(WRITE, super().sendto, data, flags | self._now(), address)  # type: ignore[misc]
+        self._sent(count)
+        return count
+
+    def sendmsg(self: Any, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
+        """As `socket.sendmsg`."""
+        count: int = self._call(WRITE, super().sendmsg, buffers, ancdata, flags | self._now(), address)  # type: ignore[misc]
+        self._sent(count)
+        return count
+
+    def sendfile(self: Any, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """As `socket.sendfile`, by way of `send`: os.sendfile would wait for the socket in a selector of its own."""
+        if current() is None:
+            return super().sendfile(file, offset, count)  # type: ignore[misc,no-any-return]
+        return self._sendfile_use_send(file, offset, count)  # type: ignore[no-any-return]
+
+    def _sent(self: Any, count: int) -> None:
+        green = current()
+        if green is not None:
+            row_of(self, green).sent(count)
+
+    def _now(self) -> int:
+        """Return the flag that makes a call not wait; 0 where it is to block."""
+        return 0 if current() is None else DONTWAIT

@@ -1,0 +1,120 @@
+"""TLS sockets that block only the greenlet which uses them.
+
+What it is: `Green` for `ssl.SSLSocket`, whose handshake, reads and writes wait in the loop for what TLS asks for: a write
+may have to wait for bytes, and a read for room. What it is not: a transport of the engine. A handler's own SSLContext
+makes these sockets, for a context can be told what to make (`SSLContext.sslsocket_class`).
+
+Rule: OpenSSL waits in C unless the descriptor is non-blocking, so these are, as long as their handler runs. In another
+thread, and when the handler has left one open, they block again.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from .errors import EndOfStream
+from .green_rows import GreenRow, current
+from .green_sockets import Green, row_of
+from .table import READ, WRITE
+
+_settimeout, _gettimeout = socket.socket.settimeout, socket.socket.gettimeout
+
+
+class GreenTls(Green):
+    """What an SSLSocket gains."""
+
+    __slots__ = ()
+
+    def _call(self: Any, interest: int, function: Callable[..., Any], *args: Any) -> Any:
+        """Call what would block; wait for what TLS asks for, and try again until it does not."""
+        green = current()
+        if green is None:
+            if self.__dict__.pop("_is_green", False):
+                _settimeout(self, None)
+            return function(*args)
+        row = row_of(self, green)
+        if _gettimeout(self) != 0:
+            self._apply(row)
+        until = row.deadline_of(row.timeout_s)
+        while True:
+            try:
+                return function(*args)
+            except ssl.SSLWantReadError:
+                wanted = READ
+            except ssl.SSLWantWriteError:
+                wanted = WRITE
+            except BlockingIOError:  # before the handshake, or after unwrap()
+                wanted = interest
+            if row.timeout_s == 0:
+                raise BlockingIOError(errno.EAGAIN, f"{row} has nothing for this read or no room for this write")
+            row.wait(wanted, green, until)
+
+    def _apply(self: Any, row: GreenRow) -> None:
+        self._is_green = True
+        _settimeout(self, 0.0)
+
+    def read(self: Any, len: int = 1024, buffer: Any = None) -> Any:
+        """As `SSLSocket.read`."""
+        try:
+            data = self._call(READ, super().read, len, buffer)  # type: ignore[misc]
+        except EndOfStream:
+            return b"" if buffer is None else 0
+        green = current()
+        if green is not None:
+            row = row_of(self, green)
+            count = data if buffer is not None else data.__len__()
+            if count:
+                row.received(count)
+            else:
+                row.eof = True
+        return data
+
+    def recv(self: Any, buflen: int = 1024, flags: int = 0) -> bytes:
+        """As `SSLSocket.recv`."""
+        try:
+            return self._call(READ, super().recv, buflen, flags)  # type: ignore[misc,no-any-return]
+        except EndOfStream:
+            return b""
+
+    def recv_into(self: Any, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """As `SSLSocket.recv_into`."""
+        try:
+            return self._call(READ, super().recv_into, buffer, nbytes, flags)  # type: ignore[misc,no-any-return]
+        except EndOfStream:
+            return 0
+
+    def write(self: Any, data: Any) -> int:
+        """As `SSLSocket.write`."""
+        return self._counted(self._call(WRITE, super().write, data))  # type: ignore[misc,no-any-return]
+
+    def send(self: Any, data: Any, flags: int = 0) -> int:
+        """As `SSLSocket.send`; `sendall` and `sendfile` call it."""
+        return self._counted(self._call(WRITE, super().send, data, flags))  # type: ignore[misc,no-any-return]
+
+    def _counted(self: Any, count: int) -> int:
+        green = current()
+        if green is not None:
+            row_of(self, green).sent(count)
+        return count
+
+    def do_handshake(self: Any, block: bool = False) -> None:
+        """As `SSLSocket.do_handshake`."""
+        try:
+            self._call(READ, super().do_handshake, block)  # type: ignore[misc]
+        except EndOfStream as error:
+            raise ConnectionAbortedError(errno.ECONNABORTED, f"no TLS handshake: {error}") from error
+
+    def unwrap(self: Any) -> Any:
+        """As `SSLSocket.unwrap`."""
+        try:
+            return self._call(READ, super().unwrap)  # type: ignore[misc]
+        except EndOfStream as error:
+            raise ConnectionAbortedError(errno.ECONNABORTED, f"no goodbye from the peer: {error}") from error
+
+    def _real_close(self: Any, *args: Any) -> None:
+        self._sslobj = None
+        super()._real_close(*args)

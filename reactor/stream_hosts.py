@@ -1,0 +1,114 @@
+"""Hosts of handlers that have no socket of their own: coroutines, and blocking handlers that get whole frames.
+
+What it is: the hooks of a server around a `Stream` or a `FramedRow`, which is the `request` that they are called with. What
+it is not: the life of that row; the engine flushes it and closes it, and calls `shutdown_request` just before.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from .acceptor import no_delay
+from .coroutine_streams import Stream
+from .errors import describe
+from .framed import FramedRow
+from .hosting import Host
+from .mixins import ForkingMixIn, ThreadingMixIn
+from .phases import End
+from .streams import StreamRow
+
+log = logging.getLogger("reactor")
+
+
+class StreamHost(Host):
+    """What the two have in common."""
+
+    accepts_per_turn = None  # as Limits say
+
+    def _row(self, sock: Any, client_address: Any) -> Any:
+        """Put a connection into the table."""
+        raise NotImplementedError
+
+    def welcome(self, request: Any, client_address: Any) -> None:
+        """Take a connection through the hooks of the server."""
+        request.setblocking(False)
+        no_delay(request)
+        row = self._row(request, client_address)
+        row.host = self
+        try:
+            self._process(row, client_address)
+        except BaseException:  # of a hook; the row must not stay behind
+            row.abort("a hook of the server failed")
+            raise
+
+    def _call_process_request(self, request: Any, client_address: Any) -> None:
+        """Only our process_request knows that its request goes on; another one would shut down what has only begun."""
+        if getattr(self.server, "_asks_host", False) and not isinstance(self.server, (ThreadingMixIn, ForkingMixIn)):
+            self.server.process_request(request, client_address)
+        else:
+            self.server.finish_request(request, client_address)
+
+    def closing(self, row: Any) -> None:
+        """A row is about to close its socket: the hooks of the server come first."""
+        try:
+            self.server.shutdown_request(row)
+        except Exception as error:
+            self.loop.contain(row, error)
+
+    def contain(self, row: StreamRow, error: BaseException) -> None:
+        """A handler has failed: called where the exception is caught, as `handle_error` expects."""
+        if self.loop.observer is not None:
+            self.loop.observer.on_error(row, error)
+        try:
+            self.server.handle_error(row, row.sockaddr)
+        except Exception as another:
+            self.loop.contain(row, another)
+
+
+class CoroutineHost(StreamHost):
+    """The handler is made once a connection, and starts its coroutine."""
+
+    def _row(self, sock: Any, client_address: Any) -> Stream:
+        return Stream(self.loop, sock, self.row, self.name, self.limits, client_address)
+
+    def _shut(self, request: Any) -> None:
+        request.host = None  # so that its end does not call the hook a second time
+        super()._shut(request)
+
+
+class FramedHost(StreamHost):
+    """The handler is made once a frame."""
+
+    _warned = False
+
+    def _row(self, sock: Any, client_address: Any) -> FramedRow:
+        assert self.framing is not None  # `choose` has seen to it
+        return FramedRow(self.loop, sock, self.row, self, self.limits, client_address, self.framing)
+
+    def _call_process_request(self, request: Any, client_address: Any) -> None:
+        """Not yet: there is no frame."""
+
+    def _shut(self, request: Any) -> None:
+        """verify_request refused the connection, or failed: the engine closes it, and calls the hook then."""
+        request.reader = None
+        request.finish(End.FINISHED, "refused by verify_request")
+
+    def serve(self, row: FramedRow) -> None:
+        """Have a frame handled; an error ends the connection, once what was written is sent."""
+        try:
+            super()._call_process_request(row, row.sockaddr)
+        except Exception as error:
+            row.finish(End.HANDLER_FAILED, describe(error))
+            self.contain(row, error)
+
+    def warn_of_hunger(self, row: FramedRow) -> None:
+        """Say once that this handler seems to need more than a frame."""
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "%s: the handler read past its frame and had written nothing; if it needs several frames for an answer, "
+                'keep what it knows in request.session, choose another framing than %r, or way="greenlet"',
+                str(row),
+                self.framing,
+            )
