@@ -93,6 +93,10 @@ class ConnectionRow(Row):
         """End the row at once; the peer gets a reset, for what it received may be half a reply."""
         if self.phase is Phase.CLOSED:
             return
+        if self.phase is Phase.LINGERING:  # all was sent: nothing of it is cut short
+            self.advance(Event.EXPIRED)
+            self.mark()
+            return
         self.no_more = ConnectionLost(f"{self} was aborted: {reason}")
         self.end, self.detail = End.ABORTED, reason
         self._cut(self.no_more)

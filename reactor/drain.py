@@ -69,7 +69,7 @@ class Drain:
         for row in self._loop.table:
             if row.phase is Phase.LINGERING:
                 row.expire()  # all is sent; a reset now would only destroy it
-            elif row.kind == "stream" and row.id not in self._aborting:
+            elif row.kind == "stream" and row.phase is not Phase.CLOSED and row.id not in self._aborting:
                 self._aborting.add(row.id)
                 place = f", waits at {row.waiting_at}" if row.waiting_at else ""
                 reason = f"the drain deadline has passed{place}"

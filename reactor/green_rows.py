@@ -89,7 +89,7 @@ class GreenRow(Row):
 
     way = "greenlet"
     __slots__ = (
-        "acceptor", "dry", "eof", "green", "lingered", "no_more", "owing", "request_at", "shut", "timeout_s", "waiters",
+        "acceptor", "dry", "eof", "green", "lingered", "lingers", "no_more", "owing", "request_at", "shut", "timeout_s", "waiters",
     )  # fmt: skip
 
     def __init__(self, green: Handler, sock: Any, listener: str, limits: Limits, sockaddr: Any = None) -> None:
@@ -102,7 +102,7 @@ class GreenRow(Row):
         self.owing = False  # something was received and nothing sent since
         self.dry = False  # the last receive took all there was: wait before the next one
         self.eof = self.shut = False  # of the peer's side, of ours
-        self.lingered = 0  # bytes
+        self.lingers, self.lingered = True, 0  # wait for the peer's end when ours is shut; bytes discarded meanwhile
         self.request_at: float = loop.now
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         green.rows.append(self)
@@ -214,7 +214,10 @@ class GreenRow(Row):
 
     def stop_requested(self) -> None:
         """The reactor drains: an idle row finds the end of its input."""
-        if self.phase is Phase.IDLE and self.no_more is None:
+        if self.phase is Phase.LINGERING and not self.lingered:
+            self.expire()  # as in `streams`
+        elif self.phase is Phase.IDLE and self.no_more is None:
+            self.lingers = self.since >= self.loop.now  # an earlier reply has arrived: no reset could destroy it
             self.no_more = EndOfStream("drain")
             self.requeue()
 
@@ -244,7 +247,7 @@ class GreenRow(Row):
             deadline = None if limit_s is None else self.request_at + limit_s
         else:
             deadline = super().deadline_at()
-        if self.no_more is not None:
+        if self.no_more is not None and self.phase is not Phase.LINGERING:
             deadline = None  # it was told
         for green in self.waiters:
             if green.until is not None and (deadline is None or green.until < deadline):
@@ -281,7 +284,7 @@ class GreenRow(Row):
         """The handler has ended: close, and linger if it has said goodbye to a peer that may still be sending."""
         self.advance(EVENT_OF_END[self.end or End.FINISHED])
         if self.phase is Phase.FLUSHING:
-            lingers = self.sock is not None and self.shut and not self.eof
+            lingers = self.sock is not None and self.shut and not self.eof and self.lingers
             self.advance(Event.FLUSHED if lingers else Event.DONE)
 
     def _discard(self) -> None:

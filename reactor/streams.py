@@ -149,6 +149,8 @@ class StreamRow(ConnectionRow):
             if self.outbox is None:
                 self.linger_from = None  # no reply is on its way that a reset could destroy
             self._drained()
+        elif self.phase is Phase.LINGERING and self.bytes_in == self.linger_from:
+            self.expire()  # the reply is sent, and the peer has said nothing since that a close would answer by a reset
 
     def _drained(self) -> None:
         """No further request: the handler hears of it in the next turn, as of the end of its input."""

@@ -346,6 +346,26 @@ def test_a_row_that_only_lingers_at_the_deadline_has_finished(loop: Reactor, con
     assert client.recv(100) == b""
 
 
+@pytest.mark.parametrize(("says_more", "seconds"), [(False, 0), (True, 2)])
+def test_a_row_that_only_lingers_holds_a_drain_up_if_its_peer_still_sends(
+    loop: Reactor, connect: Any, clock: ManualClock, says_more: bool, seconds: float
+) -> None:
+    async def one_line(stream: Stream) -> None:
+        stream.write(await stream.readline())
+
+    client = connect(listen(loop, one_line))
+    client.sendall(b"hello\n")
+    turn_until(loop, lambda: streams(loop) and only(loop).phase is Phase.LINGERING)
+    if says_more:
+        client.sendall(b"more")
+        turn_until(loop, lambda: only(loop).bytes_in == 10)
+    loop.stop()
+    loop.call_soon(clock.advance, 2)
+    report = loop.run()
+    assert (len(report.finished), len(report.aborted), report.seconds) == (1, 0, seconds)
+    assert client.recv(100) == b"hello\n"
+
+
 def test_stop_with_no_time_aborts_at_once(loop: Reactor, connect: Any) -> None:
     client = connect(listen(loop, works_for_5_s))
     client.sendall(b"x\n")
