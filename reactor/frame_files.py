@@ -74,8 +74,9 @@ class FrameFile(io.BytesIO):
         return lines
 
     def peek(self, size: int = 0, /) -> bytes:
-        """Return what is left of the frame and keep it: a BufferedReader, which handlers expect, can do that."""
-        data = self.getvalue()[_tell(self) :]
+        """Return what comes next, some 64 KiB at most, and keep it: a BufferedReader, which handlers expect, can do that."""
+        at = _tell(self)
+        data = self.getvalue()[at : at + io.DEFAULT_BUFFER_SIZE * 8]
         if not data:
             self.past_end = True
         return data

@@ -19,6 +19,7 @@ from .green_sockets import DONTWAIT
 from .greening import adopt, greened_contexts, release
 from .guests import HostedAcceptor
 from .hosting import Host
+from .http_handlers import maker_for
 from .phases import End
 
 log = logging.getLogger("reactor")
@@ -58,6 +59,7 @@ class GreenletHost(Host):
         if not DONTWAIT:
             raise ValueError(f'{self.name}: way="greenlet" needs MSG_DONTWAIT, which {sys.platform} does not have')
         super().open(poll_interval_s)
+        self._make = maker_for(self.server)
         self._contexts = greened_contexts(self.server)
 
     def close(self) -> None:
@@ -76,7 +78,10 @@ class GreenletHost(Host):
 
     def _call_process_request(self, request: Any, client_address: Any) -> None:
         """The mixins' would start a thread or a child; who asks for greenlets on such a server wants neither."""
-        if hasattr(self.server, "process_request_thread") or hasattr(self.server, "collect_children"):
+        if self._make is not None:
+            self._make(request, client_address)
+            self.server.shutdown_request(request)
+        elif hasattr(self.server, "process_request_thread") or hasattr(self.server, "collect_children"):
             self.server.finish_request(request, client_address)
             self.server.shutdown_request(request)
         else:

@@ -16,6 +16,14 @@ from .mixins import ThreadingMixIn
 from .request_handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
 from .servers import TCPServer, UDPServer
 
+if __name__ == "__main__":
+    # `python -m reactor.socketserver PROGRAM`. The program gets the module of the other name, and this copy ends before it
+    # has made classes of its own.
+    from .substitute import main
+
+    main(_sys.argv[1:])
+    _sys.exit()
+
 __all__ = [
     "BaseRequestHandler",
     "BaseServer",
@@ -69,8 +77,3 @@ if hasattr(_socket, "AF_UNIX"):
             """A Unix datagram server with a process per packet."""
 
         __all__ += ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]
-
-if __name__ == "__main__":  # `python -m reactor.socketserver PROGRAM`; the program gets the module of the other name
-    from .substitute import main
-
-    main(_sys.argv[1:])

@@ -14,6 +14,7 @@ from .coroutine_streams import Stream
 from .errors import describe
 from .framed import FramedRow
 from .hosting import Host
+from .http_handlers import maker_for
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .phases import End
 from .streams import StreamRow
@@ -82,6 +83,10 @@ class FramedHost(StreamHost):
 
     _warned = False
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._make = maker_for(self.server)
+
     def _row(self, sock: Any, client_address: Any) -> FramedRow:
         assert self.framing is not None  # `choose` has seen to it
         return FramedRow(self.loop, sock, self.row, self, self.limits, client_address, self.framing)
@@ -97,7 +102,10 @@ class FramedHost(StreamHost):
     def serve(self, row: FramedRow) -> None:
         """Have a frame handled; an error ends the connection, once what was written is sent."""
         try:
-            super()._call_process_request(row, row.sockaddr)
+            if self._make is not None:
+                self._make(row, row.sockaddr)
+            else:
+                super()._call_process_request(row, row.sockaddr)
         except Exception as error:
             row.finish(End.HANDLER_FAILED, describe(error))
             self.contain(row, error)

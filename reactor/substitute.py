@@ -214,6 +214,7 @@ def _spec_of(name: str) -> Any:
 def _run_script(path: str, arguments: list[str]) -> None:
     """As `python SCRIPT`; a folder or archive with a `__main__.py` is a program too."""
     sys.argv[:] = [path, *arguments]
+    path = os.path.abspath(path)
     spec = importlib.machinery.PathFinder.find_spec("__main__", [path])
     _put_first(os.path.dirname(os.path.realpath(path)) if spec is None else path)
     if spec is not None and spec.loader is not None:
@@ -224,7 +225,7 @@ def _run_script(path: str, arguments: list[str]) -> None:
         with io.open_code(path) as file:
             source = file.read()
     except OSError as error:
-        _refuse(2, f"can't open file {os.path.abspath(path)!r}: [Errno {error.errno}] {error.strerror}")
+        _refuse(2, f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}")
     code = compile(source, path, "exec", dont_inherit=True)
     _run(code, path, importlib.machinery.SourceFileLoader("__main__", path), None)
 
