@@ -39,6 +39,7 @@ from .listeners import HostableServer, Listener
 from .observers import Observer, Turn
 from .phases import End, Event, Phase
 from .reactor import Reactor
+from .serving import ReactorMixIn
 from .snapshots import RowSnapshot
 from .table import Row, Table
 from .timers import Timer
@@ -48,7 +49,8 @@ __all__ = [
     "ConnectionLost", "Datagram", "DrainReport", "End", "EndOfStream", "Endpoint", "Event", "Fixed", "Framing",
     "FramingError", "HostableServer", "HttpRequests", "Inbox", "LengthPrefixed", "LimitError", "Limits", "Lines",
     "Listener", "ManualClock", "MissingExtraError", "Need", "Netstring", "Observer", "Peer", "Phase", "Raw", "Reactor",
-    "ReactorError", "Row", "RowSnapshot", "Stream", "Table", "Task", "Timer", "Turn", "Until", "sleep", "spawn", "timeout",
+    "ReactorError", "ReactorMixIn", "Row", "RowSnapshot", "Stream", "Table", "Task", "Timer", "Turn", "Until", "sleep",
+    "spawn", "timeout",
 ]  # fmt: skip
 
 __version__ = "0.1.0"

@@ -65,6 +65,11 @@ class Framing(Generic[T]):
         """Bytes of an unfinished frame that the framing has taken and holds itself (on disk, say)."""
         return 0
 
+    @property
+    def is_blank(self) -> bool:
+        """Would a fresh one do as well for the next frame? Then a row that is idle need not keep this one."""
+        return False
+
     def abandon(self) -> None:
         """Give back what an unfinished frame holds (a file, say): the row has ended, or its framing was switched."""
 

@@ -22,7 +22,6 @@ Rules:
 from __future__ import annotations
 
 import contextlib
-import copy
 import tempfile
 from typing import IO, Self, TypeAlias
 
@@ -80,9 +79,15 @@ class HttpRequests(Framing[Request]):
 
     def fresh(self) -> Self:
         """Return a framing for one row."""
-        new = copy.copy(self)
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
         new._begin()
         return new
+
+    @property
+    def is_blank(self) -> bool:
+        """See `Framing.is_blank`."""
+        return self._request is None and not self._empty_lines
 
     @property
     def held_bytes(self) -> int:

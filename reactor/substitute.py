@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import argparse
 import builtins
-import importlib
 import importlib.machinery
 import importlib.util
 import io
 import os
+import pkgutil
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, get_args
 
 from . import socketserver as ours
@@ -34,7 +34,7 @@ from .ways import Way
 
 PROGRAM = "python -m reactor.socketserver"
 WAYS = [way for way in get_args(Way) if way != "coroutine"]  # a coroutine handler says so itself
-FRAMINGS = {"http": HttpRequests, "lines": Lines, "raw": Raw}
+FRAMINGS: dict[str, Callable[[], Framing[Any]]] = {"http": HttpRequests, "lines": Lines, "raw": Raw}
 
 
 class UsageError(ValueError):
@@ -49,7 +49,7 @@ def install(way: Way | None = None, framing: Framing[Any] | str | None = None) -
 
     Args:
         way: how plain servers run their handlers; None: inline, with a warning, unless `framing` says framed.
-        framing: for the way "framed": "http", "lines", "raw", "module:attribute", or a framing.
+        framing: for the way "framed": a framing, or its name: "http", "lines", "raw", "module:attribute".
 
     Returns:
         The module.
@@ -59,7 +59,6 @@ def install(way: Way | None = None, framing: Framing[Any] | str | None = None) -
         RuntimeError: something is built on the standard module already.
         UsageError: way and framing do not go together, or there are no such.
     """
-    framing = framing_named(framing) if isinstance(framing, str) else framing
     way = _way_with(way, framing)
     built = sorted(set(_built_on_the_standard_module()))
     if built:
@@ -67,8 +66,10 @@ def install(way: Way | None = None, framing: Framing[Any] | str | None = None) -
             f"the standard socketserver cannot be replaced any more, for {', '.join(built)} has been imported with it; "
             "install() has to come first (does a .pth file or sitecustomize import it? python -S and -I skip them)"
         )
-    BaseServer.way_if_plain, BaseServer.framing_if_plain = way, framing
     sys.modules["socketserver"] = ours
+    if isinstance(framing, str):
+        framing = framing_named(framing)  # the module that it names finds ours already
+    BaseServer.way_if_plain, BaseServer.framing_if_plain = way, framing
     return ours
 
 
@@ -80,22 +81,19 @@ def framing_named(text: str) -> Framing[Any]:
     """
     if text in FRAMINGS:
         return FRAMINGS[text]()
-    module, colon, path = text.partition(":")
-    if not colon:
+    if ":" not in text:
         raise UsageError(f"framing {text!r}: one of {', '.join(FRAMINGS)}, or module:attribute")
     try:
-        found: Any = importlib.import_module(module)
-        for name in path.split("."):
-            found = getattr(found, name)
-        found = found() if callable(found) and not isinstance(found, Framing) else found
+        named: Any = pkgutil.resolve_name(text)
+        framing: object = named if isinstance(named, Framing) or not callable(named) else named()
     except Exception as error:
         raise UsageError(f"framing {text!r}: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Framing):
-        raise UsageError(f"framing {text!r} is {found!r}: not a Framing, nor a function or class that makes one")
-    return found
+    if not isinstance(framing, Framing):
+        raise UsageError(f"framing {text!r} is {framing!r}: not a Framing, nor a function or class that makes one")
+    return framing
 
 
-def _way_with(way: Way | None, framing: Framing[Any] | None) -> Way | None:
+def _way_with(way: Way | None, framing: object) -> Way | None:
     if way is not None and way not in WAYS:
         raise UsageError(f"way {way!r}: one of {', '.join(WAYS)}")
     if way == "framed" and framing is None:
@@ -193,7 +191,7 @@ def _run_module(name: str, arguments: list[str]) -> None:
     spec = _spec_of(name)
     code = None if spec is None or spec.loader is None else spec.loader.get_code(spec.name)
     if code is None:
-        _refuse(1, f"No module named {name}")
+        _refuse(1, f"No module named {name} that can be run")
     sys.argv[0] = spec.origin
     _run(code, spec.origin, spec.loader, spec)
 
@@ -213,13 +211,12 @@ def _spec_of(name: str) -> Any:
 
 def _run_script(path: str, arguments: list[str]) -> None:
     """As `python SCRIPT`; a folder or archive with a `__main__.py` is a program too."""
-    sys.argv[:] = [path, *arguments]
+    sys.argv[:] = [path, *arguments]  # as it was given; __file__ is absolute
     path = os.path.abspath(path)
-    spec = importlib.machinery.PathFinder.find_spec("__main__", [path])
+    spec: Any = importlib.machinery.PathFinder.find_spec("__main__", [path])
     _put_first(os.path.dirname(os.path.realpath(path)) if spec is None else path)
-    if spec is not None and spec.loader is not None:
-        loader: Any = spec.loader
-        _run(loader.get_code("__main__"), spec.origin, loader, spec)
+    if spec is not None:
+        _run(spec.loader.get_code("__main__"), spec.origin, spec.loader, spec)
         return
     try:
         with io.open_code(path) as file:
