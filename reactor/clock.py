@@ -18,6 +18,11 @@ class Clock(Protocol):
         """Return the monotonic time, in seconds from an arbitrary start."""
 
 
+def date_s() -> float:
+    """Return the date, in seconds since 1970: for texts that show it, never for deadlines."""
+    return time.time()
+
+
 class MonotonicClock:
     """The operating system's monotonic clock."""
 

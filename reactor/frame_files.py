@@ -1,4 +1,4 @@
-"""A frame as a file: what an unmodified blocking handler reads its request from.
+"""A frame as a file: what an unmodified blocking handler reads its request from, and what it writes its reply to.
 
 What it is: `rfile` for a handler that the loop has made for one whole frame. Behind the frame it is at its end, and it
 remembers whether the handler has tried to read on (`past_end`): one that has wants more than this frame, so its
@@ -11,6 +11,7 @@ without a size, which asks for everything up to the end, does.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .framing import Framing
@@ -87,6 +88,11 @@ class FrameFile(io.BytesIO):
             raise StopIteration
         return line
 
+    def pass_over(self) -> None:
+        """Read on behind the frame, whatever is left of it."""
+        self.seek(0, io.SEEK_END)
+        self.past_end = True
+
 
 class _Noticing(io.RawIOBase):
     """An unbuffered file that notices reads at its end, under the buffer of a `SpooledFrameFile`."""
@@ -121,6 +127,50 @@ class SpooledFrameFile(io.BufferedReader):
     def past_end(self) -> bool:
         """Has the handler tried to read past the frame?"""
         return self.raw.past_end
+
+    def pass_over(self) -> None:
+        """Read on behind the frame, whatever is left of it."""
+        self.raw.past_end = True
+
+
+class ReplyFile(io.RawIOBase):
+    """A file over the outbox: `makefile("wb", 0)`.
+
+    Args:
+        send: takes the whole of what it is given and returns its length in bytes.
+    """
+
+    def __init__(self, send: Callable[[Any], int]) -> None:
+        self._send = send
+
+    def writable(self) -> bool:
+        """Say that this file can be written to."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Queue all of it."""
+        return self._send(data)
+
+
+class BothWaysFile(io.BufferedIOBase):
+    """`makefile("rwb")`: reads the frame, writes the reply. The arguments are those two."""
+
+    def __init__(self, file: Any, send: Callable[[Any], int]) -> None:
+        self._send = send
+        self.read, self.read1, self.readline = file.read, file.read1, file.readline  # type: ignore[method-assign]
+        self.readinto, self.peek = file.readinto, file.peek  # type: ignore[method-assign]
+
+    def readable(self) -> bool:
+        """Say that this file can be read."""
+        return True
+
+    def writable(self) -> bool:
+        """Say that it can be written to."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Queue all of it."""
+        return self._send(data)
 
 
 def frame_file(framing: Framing[Any], frame: Any) -> FrameFile | SpooledFrameFile:

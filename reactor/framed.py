@@ -25,17 +25,18 @@ from typing import IO, Any
 
 from .buffers import Inbox
 from .errors import EndOfStream, FramingError, LimitError, ReactorError, describe
-from .frame_files import FrameFile, SpooledFrameFile, frame_file
+from .frame_files import BothWaysFile, FrameFile, ReplyFile, SpooledFrameFile
 from .framing import Framing
 from .limits import Limits
 from .phases import End, Phase
 from .spools import Spool, SpoolingTransport
 from .streams import StreamRow
-from .transports import PLAIN
+from .transports import PLAIN, SHUT
 
 log = logging.getLogger("reactor")
 _IDLE = Phase.IDLE  # as in `streams`
 
+_NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY)
 # A handler's own timeout (`settimeout`) bounds the wait for the next frame. Handlers of one class set the same one.
 _bounded = functools.lru_cache(maxsize=128)(lambda limits, idle_s: limits.replace(idle_s=idle_s))
 
@@ -49,13 +50,13 @@ class FramedRow(StreamRow):
     """
 
     way = "framed"
-    __slots__ = ("_file", "host")
+    __slots__ = ("file", "host")
 
     def __init__(
         self, loop: Any, sock: Any, acceptor: Any, host: Any, limits: Limits, sockaddr: Any, framing: Framing[Any]
     ) -> None:
         self.host = host
-        self._file: FrameFile | SpooledFrameFile | None = None  # what the handler that is running now reads
+        self.file: FrameFile | SpooledFrameFile | None = None  # what the handler that is running now reads
         super().__init__(loop, sock, acceptor, host.name, limits, sockaddr)
         self.framing = framing if self.inbox is None else framing.fresh()  # see `new_inbox`
         self.reader = self  # parked for the first frame
@@ -64,17 +65,17 @@ class FramedRow(StreamRow):
 
     def deliver(self, frame: Any) -> None:
         """Make a handler for the frame; then park the row for the next one, or end it."""
-        file = self._file = frame_file(self.framing, frame)
         self.wrote = False
         try:
-            self.host.serve(self)
+            self.host.serve(self, frame)
         except BaseException as error:  # SystemExit, KeyboardInterrupt: the loop is left
             self.finish(End.ABORTED, describe(error))
             raise
         finally:
-            self._file = None
-            file.close()
-        if self.end is not None or not file.past_end:
+            file, self.file = self.file, None
+            if file is not None:
+                file.close()
+        if self.end is not None or file is None or not file.past_end:
             self.reader = None  # nobody waits any more
             self.finish(End.FINISHED)
             return
@@ -114,8 +115,10 @@ class FramedRow(StreamRow):
             refusal = self.framing.refusal(error)
             if refusal and self.phase is not Phase.CLOSED:
                 self.write(refusal)
+        except LimitError:
+            pass  # the peer does not read anyway; `write` has ended the row
         except Exception as another:
-            self.loop.contain(self, another)
+            self.host.contain(self, another)
 
     def on_again(self) -> None:
         """Go on with what is here."""
@@ -129,10 +132,23 @@ class FramedRow(StreamRow):
             transport = self.transport = SpoolingTransport(Spool(self.limits.spool_bytes))
         if isinstance(transport, SpoolingTransport):
             self.wrote = True
-            transport.queue(self, data)
+            try:
+                transport.queue(self, data)
+            except LimitError as error:
+                self.abort(str(error))  # whatever the handler does now: half a reply must not look like a whole one
+                raise
             self.mark()
+            self._heed_marks()
         else:
             super().write(data)
+
+    def _heed_marks(self) -> None:
+        """No further request while a reply is on disk: a client that sends many at once must not fill it."""
+        super()._heed_marks()
+        if not isinstance(self.transport, SpoolingTransport):
+            self.resume("spool")
+        elif "spool" not in self.paused:
+            self.pause("spool")
 
     def _cut(self, error: Any) -> None:
         self._drop_spool()
@@ -162,16 +178,22 @@ class FramedRow(StreamRow):
         if "w" not in mode:
             file: Any = self._input()
         elif "r" in mode:
-            file = _Both(self)
+            file = BothWaysFile(self._input(), self.send)
         else:
-            file = _Writer(self)
+            file = ReplyFile(self.send)
             if buffering != 0:
                 size = buffering if buffering and buffering > 0 else io.DEFAULT_BUFFER_SIZE
                 file = io.BufferedWriter(file, size)
         return file if "b" in mode else io.TextIOWrapper(file, **text)
 
     def _input(self) -> Any:
-        return FrameFile() if self._file is None else self._file
+        file = self.file
+        if file is None:
+            return FrameFile()
+        if file.closed:  # a socket can be read on when a file over it is closed; what that held is lost
+            self.file = FrameFile()
+            self.file.past_end = file.past_end
+        return self.file
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         """Return up to `bufsize` bytes of the frame; b"" behind it."""
@@ -197,13 +219,15 @@ class FramedRow(StreamRow):
             BrokenPipeError: the peer is gone, or our side is shut.
             LimitError: more than `Limits.spool_bytes` wait for a peer that does not read.
         """
-        if self.end is not None or self.half_close:
+        if self.end is not None or self.half_close or self.transport is SHUT:
             raise BrokenPipeError(errno.EPIPE, f"{self} has ended: what is written now would never be sent")
         self.write(data if type(data) is bytes else bytes(memoryview(data)))
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Queue the bytes of a file and return how many they were."""
-        file.seek(offset)
+        seeks = offset > 0 or file.seekable()  # a pipe does not
+        if seeks:
+            file.seek(offset)
         sent = 0
         while count is None or sent < count:
             data = file.read(65536 if count is None else min(65536, count - sent))
@@ -211,7 +235,8 @@ class FramedRow(StreamRow):
                 break
             self.sendall(data)
             sent += len(data)
-        file.seek(offset + sent)
+        if seeks:
+            file.seek(offset + sent)
         return sent
 
     def shutdown(self, how: int) -> None:
@@ -223,7 +248,10 @@ class FramedRow(StreamRow):
 
     def settimeout(self, timeout_s: float | None) -> None:
         """Bound the wait for the next frame; within one there is nothing to wait for."""
-        self.limits = _bounded(self.host.limits, timeout_s) if timeout_s else self.host.limits
+        limits = _bounded(self.host.limits, timeout_s) if timeout_s else self.host.limits
+        if limits is not self.limits:
+            self.limits = limits
+            self.mark()  # its deadline may come before the one it is guarded by
 
     def gettimeout(self) -> float | None:
         """Return what was set, as a new socket None."""
@@ -237,8 +265,9 @@ class FramedRow(StreamRow):
         return self.fd
 
     def setsockopt(self, *args: Any) -> None:
-        """Set an option of the real socket."""
-        self.sock.setsockopt(*args)
+        """Set an option of the real socket; TCP_NODELAY is set already, and handlers ask for it once a frame."""
+        if args[:2] != _NO_DELAY or not args[2] or not isinstance(self.sockaddr, tuple):
+            self.sock.setsockopt(*args)
 
     def getsockopt(self, *args: Any) -> Any:
         """Return an option of the real socket."""
@@ -267,37 +296,3 @@ class FramedRow(StreamRow):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-class _Writer(io.RawIOBase):
-    """A file over the outbox."""
-
-    def __init__(self, row: FramedRow) -> None:
-        self._row = row
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        """Queue all of it."""
-        return self._row.send(data)
-
-
-class _Both(io.BufferedIOBase):
-    """`makefile("rwb")`: reads the frame, writes the reply."""
-
-    def __init__(self, row: FramedRow) -> None:
-        self._row = row
-        file = row._input()
-        self.read, self.read1, self.readline = file.read, file.read1, file.readline  # type: ignore[method-assign]
-        self.readinto, self.peek = file.readinto, file.peek  # type: ignore[method-assign]
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        """Queue all of it."""
-        return self._row.send(data)

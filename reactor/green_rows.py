@@ -231,8 +231,10 @@ class GreenRow(Row):
             self.no_more = Cancelled(detail)
             self.end, self.detail = end, detail
             self.requeue()  # user code must not run where this is called
-        elif end is End.ABORTED and self.phase is Phase.LINGERING:
-            self.advance(Event.LOST)
+        elif end is End.ABORTED:
+            self.lingers = False
+            if self.phase is Phase.LINGERING:
+                self.advance(Event.LOST)
         super().finish(end, detail)
 
     def close(self) -> None:

@@ -26,7 +26,8 @@ from .errors import EndOfStream
 from .green_rows import GreenRow, Handler, current
 from .table import READ, WRITE
 
-DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)  # Linux, BSD, macOS; not Windows: see `greenlet_hosts`
+# Linux, BSD, macOS; not Windows: see `greenlet_hosts`. A bare number: `|` of the enum is a call of Python code.
+DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
 
 # sendfile() reads the file in pieces of this size, as `socket.sendfile` does.
 FILE_PIECE_BYTES = 8192
@@ -234,22 +235,19 @@ class GreenPlain(Green):
         if row is None or row.sock is not self:
             row = row_of(self, green)
         until = row.deadline_of(row.timeout_s)
-        with memoryview(data) as given, given.cast("B") as view:
-            at = 0
-            while True:
-                try:
-                    at += self._some(row, view[at:] if at else view, flags)
-                except BlockingIOError:
-                    if row.timeout_s == 0:
-                        raise
-                if at >= view.nbytes:
+        rest = data if type(data) is bytes else memoryview(data).cast("B")
+        while True:
+            try:
+                count: int = super().send(rest, flags | DONTWAIT)  # type: ignore[misc]
+            except BlockingIOError:
+                if row.timeout_s == 0:
+                    raise
+            else:
+                row.sent(count)
+                if count == len(rest):
                     return
-                row.wait(WRITE, green, until)
-
-    def _some(self: Any, row: GreenRow, view: Any, flags: int) -> int:
-        count: int = super().send(view, flags | DONTWAIT)  # type: ignore[misc]
-        row.sent(count)
-        return count
+                rest = memoryview(rest)[count:]
+            row.wait(WRITE, green, until)
 
     def sendto(self: Any, data: Any, *args: Any) -> int:
         """As `socket.sendto`."""

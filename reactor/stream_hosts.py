@@ -12,6 +12,7 @@ from typing import Any
 from .acceptor import no_delay
 from .coroutine_streams import Stream
 from .errors import describe
+from .frame_files import frame_file
 from .framed import FramedRow
 from .hosting import Host
 from .http_handlers import maker_for
@@ -85,7 +86,7 @@ class FramedHost(StreamHost):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._make = maker_for(self.server)
+        self._make = maker_for(self.server, once=True)
 
     def _row(self, sock: Any, client_address: Any) -> FramedRow:
         assert self.framing is not None  # `choose` has seen to it
@@ -99,9 +100,10 @@ class FramedHost(StreamHost):
         request.reader = None
         request.finish(End.FINISHED, "refused by verify_request")
 
-    def serve(self, row: FramedRow) -> None:
+    def serve(self, row: FramedRow, frame: Any) -> None:
         """Have a frame handled; an error ends the connection, once what was written is sent."""
         try:
+            row.file = frame_file(row.framing, frame)
             if self._make is not None:
                 self._make(row, row.sockaddr)
             else:

@@ -83,6 +83,8 @@ class StreamRow(ConnectionRow):
         budget = self.limits.frames_per_turn
         while self.reader is not None and not self.pause_reasons:
             held, cut = inbox.size, len(inbox.ahead)
+            if self.loop.observer is not None:
+                held += self.framing.held_bytes
             try:
                 frame = self._next_frame(inbox)
             except ReactorError as error:
