@@ -9,7 +9,7 @@ NEEDED := 3, 11
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test cov lint types check conformance bench clean
+.PHONY: help demo test cov lint types check conformance mutants bench clean
 
 help:  ## list the targets
 	@echo "make TARGET [PYTHON=python3.X] [VENV=.venv] [ARGS=...]"
@@ -40,9 +40,16 @@ types: $(VENV)/.installed-dev  ## mypy --strict: reactor, reactor.handlers, then
 
 check: lint types test  ## lint, types and tests: what a change must pass
 
-conformance:  ## CPython's own socketserver tests, on the standard module and on ours, on every Python found
-	@pythons=$$(.ci/pythons) && printf '%s\n' "$$pythons" | xargs -I PYTHON env PYTHON \
-		-m tests.conformance --module socketserver --module reactor.socketserver $(ARGS)
+conformance:  ## CPython's own tests of socketserver and what is built on it, in every way, on every Python found
+	@pythons=$$(.ci/pythons) || exit 1; status=0; for python in $$pythons; do \
+		venv=.venv-$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		$(MAKE) --no-print-directory PYTHON="$$python" VENV="$$venv" "$$venv/.installed-test" && \
+		"$$venv/bin/python" -m tests.conformance --module socketserver --module reactor.socketserver $(ARGS) \
+		|| status=1; \
+	done; exit $$status
+
+mutants: $(VENV)/.installed-test  ## plant faults and see the tests catch them (ARGS='hosting.py' for some)
+	$(PY) -m tests.mutants $(ARGS)
 
 bench: $(VENV)/.installed  ## measure CPU per message (ARGS is passed on)
 	$(PY) -m benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""Six servers in one thread, and the table of their half-finished requests, live.
+"""Seven servers in one thread, and the table of their half-finished requests, live.
 
     make demo                                           until Ctrl-C
     make demo ARGS=--once                               it talks to itself, shows the table in mid-sentence, and ends
@@ -19,11 +19,12 @@ import time
 from collections.abc import Iterator
 
 from reactor import Endpoint, Listener, Observer, Phase, Reactor, Stream, Turn
-from reactor.handlers import daytime, echo, upper
+from reactor.handlers import daytime, echo, static_http, upper
 from reactor.socketserver import StreamRequestHandler, ThreadingTCPServer
 
 SHORTEST_S, LONGEST_S, TICK_S = 0.1, 1.0, 0.25  # between two drawings; between two looks at the clock
 CLEAR = "\033[H\033[2J"
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 members: set[Stream] = set()
 
@@ -51,7 +52,7 @@ async def chat(stream: Stream) -> None:  # rows that write to other rows
 
 def listen(loop: Reactor, port_base: int, folder: str) -> Iterator[tuple[Listener, str]]:
     # Each with what to say to it; "" is whatever is typed.
-    ports = iter(range(port_base, port_base + 5) if port_base else [0] * 5)
+    ports = iter(range(port_base, port_base + 6) if port_base else [0] * 6)
     server = ThreadingTCPServer(("127.0.0.1", next(ports)), Backwards)
     server.daemon_threads = True  # a client that never ends its line does not keep the process alive
     yield loop.add(server, name="backwards"), ""
@@ -59,14 +60,20 @@ def listen(loop: Reactor, port_base: int, folder: str) -> Iterator[tuple[Listene
     yield loop.listen(f"tcp://127.0.0.1:{next(ports)}", chat, name="chat"), ""
     yield loop.listen(f"tcp://127.0.0.1:{next(ports)}", daytime.daytime, name="daytime"), "what time is it"
     yield loop.listen(f"udp://127.0.0.1:{next(ports)}", upper.upper_datagram, name="upper"), "hello"
+    # http.server's own handler, which blocks: it is made when a request is there as a whole.
+    yield loop.listen(f"tcp://127.0.0.1:{next(ports)}", static_http.static_http(HERE, quiet=True), name="files"), ""
     if hasattr(socket, "AF_UNIX"):
         yield loop.listen(f"unix://{folder}/echo.sock", echo.echo, name="echo"), ""
 
 
 def commands(listeners: list[tuple[Listener, str]]) -> str:
-    here = os.path.dirname(os.path.abspath(__file__))
-    client = [os.path.relpath(path) for path in (sys.executable, os.path.join(here, "client.py"))]
-    lines = [f"  {to.name:9}  {shlex.join([*client, to.endpoint, *says.split()])}" for to, says in listeners]
+    client = [os.path.relpath(path) for path in (sys.executable, os.path.join(HERE, "client.py"))]
+    lines = []
+    for to, says in listeners:
+        command = shlex.join([*client, to.endpoint, *says.split()])
+        if to.name == "files":
+            command = f"http://127.0.0.1:{to.port}/ in a browser"
+        lines.append(f"  {to.name:9}  {command}")
     return "\n".join(["Try in other terminals (half a line, then Ctrl-D, is worth a look):", *lines])
 
 
@@ -113,24 +120,25 @@ class Guest:  # a client in the loop's own thread, which turns the loop while it
     def hears(self) -> None:
         while not select.select([self.sock], [], [], 0)[0]:
             self.loop.step(TICK_S)
-        print(f"  {self.name:9} < {self.sock.recv(1000)!r}")
+        print(f"  {self.name:9} < {self.sock.recv(1000).splitlines(keepends=True)[0]!r}")
 
 
 def converse(loop: Reactor, listeners: list[Listener]) -> None:
-    backwards, greet, chat, another, daytime, *others = guests = [
+    backwards, greet, chat, another, daytime, upper, files, *others = guests = [
         Guest(loop, listener) for listener in [*listeners[:3], *listeners[2:]]
     ]
     backwards.says(b"nward")
     greet.hears()
     greet.says(b"Ann Bo")
-    for guest in (another, *others):
+    files.says(b"HEAD /demo.py HTTP/1.1\r\nHost: demo\r\n")
+    for guest in (another, upper, *others):
         guest.says(b"hello\n")
-    for guest in (chat, daytime, *others):
+    for guest in (chat, daytime, upper, *others):
         guest.hears()
     while loop.step().ready:
         pass
     print(f"\n{table(loop)}\n")
-    for guest, words in ((greet, b"leyn\n"), (backwards, b"od\n")):
+    for guest, words in ((greet, b"leyn\n"), (backwards, b"od\n"), (files, b"\r\n")):
         guest.says(words)
         guest.hears()
     for guest in guests:

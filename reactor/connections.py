@@ -68,7 +68,7 @@ class ConnectionRow(Row):
         self.request_at: float = loop.now  # when the request under way began
         self.linger_from: int | None = 0  # bytes_in when the lingering began; None: no need to linger
         self._need: Need | None = None
-        if type(sockaddr) is tuple and type(sockaddr[0]) is str:
+        if type(sockaddr) is tuple and sockaddr and type(sockaddr[0]) is str:
             # One text for each host, not for each connection: behind a proxy that is 64 of 1,560 bytes.
             sockaddr = (sys.intern(sockaddr[0]), *sockaddr[1:])
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
@@ -123,9 +123,9 @@ class ConnectionRow(Row):
             deadline = None if limit_s is None else self.request_at + limit_s
         else:
             deadline = super().deadline_at()
-        if self.outbox is None or self.limits.write_stall_s is None:
-            return deadline
-        stall = (self.loop.now if self.stalled_at is None else self.stalled_at) + self.limits.write_stall_s
+        if self.outbox is None or self.stalled_at is None or self.limits.write_stall_s is None:
+            return deadline  # what was written in this turn has yet to be flushed: settle guards what is left of it
+        stall = self.stalled_at + self.limits.write_stall_s
         if deadline is None or self.phase in (Phase.IDLE, Phase.FLUSHING) or self.pause_reasons:
             return stall  # who reads a long reply is not idle, and what we do not read meanwhile is not late
         return min(stall, deadline)

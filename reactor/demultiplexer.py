@@ -20,6 +20,8 @@ import errno
 import selectors
 from typing import TYPE_CHECKING, Any
 
+from .phases import End
+
 if TYPE_CHECKING:
     from .table import Row
 
@@ -85,6 +87,7 @@ class Demultiplexer:
             if stale.data is not row:  # closed without a word: rule 3
                 stale.data.interest = 0
                 self._selector.unregister(row.fd)
+                stale.data.finish(End.ABORTED, f"its descriptor {row.fd} was closed by somebody else")
         try:
             self._selector.register(row.fd, interest, row)
         except OSError as error:  # epoll refuses regular files with a mere "Operation not permitted"

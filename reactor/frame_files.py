@@ -70,7 +70,7 @@ class FrameFile(io.BytesIO):
         for line in self:
             lines.append(line)
             size += len(line)
-            if hint is not None and 0 < hint <= size:
+            if hint is not None and 0 < hint < size:  # as a BufferedReader; a BytesIO stops at the hint
                 break
         return lines
 

@@ -95,13 +95,16 @@ class FramedRow(StreamRow):
     def settle(self) -> None:
         """As ever; a row that is idle then keeps neither, which is 400 of 1,270 bytes."""
         super().settle()
-        if self.phase is _IDLE and self.inbox is not None and not self.inbox and self.framing.is_blank:
-            if self.loop.observer is None:
-                self.framing, self.inbox = self.host.framing, None
+        inbox = self.inbox
+        if inbox is None or inbox or self.phase is not _IDLE:
+            return
+        if self.framing.is_blank and self.loop.observer is None:
+            self.framing, self.inbox = self.host.framing, None
 
     def fail(self, error: ReactorError) -> None:
         """There will be no frame: the end of the stream, bytes that make none, or no time left."""
         self.reader = None
+        error.__traceback__ = error.__context__ = None  # whose frames hold the row: it would wait for the collector
         if isinstance(error, EndOfStream):
             self.finish(End.FINISHED)
         elif isinstance(error, (FramingError, LimitError)):
@@ -160,6 +163,7 @@ class FramedRow(StreamRow):
 
     def _release(self) -> None:
         self._drop_spool()
+        self.reader = None  # itself: a cycle
         self.host.closing(self)
         super()._release()
 
@@ -186,19 +190,20 @@ class FramedRow(StreamRow):
                 file = io.BufferedWriter(file, size)
         return file if "b" in mode else io.TextIOWrapper(file, **text)
 
-    def _input(self) -> Any:
+    def _input(self) -> FrameFile | SpooledFrameFile:
         file = self.file
         if file is None:
             return FrameFile()
         if file.closed:  # a socket can be read on when a file over it is closed; what that held is lost
-            self.file = FrameFile()
-            self.file.past_end = file.past_end
-        return self.file
+            self.file = rest = FrameFile()
+            rest.past_end = file.past_end
+            return rest
+        return file
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         """Return up to `bufsize` bytes of the frame; b"" behind it."""
-        data: bytes = self._input().peek()[:bufsize] if flags & socket.MSG_PEEK else self._input().read1(bufsize)
-        return data
+        file = self._input()
+        return file.peek()[:bufsize] if flags & socket.MSG_PEEK else file.read1(bufsize)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Fill a buffer from the frame and return the count."""

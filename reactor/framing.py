@@ -52,6 +52,11 @@ class Framing(Generic[T]):
         """Return the bytes that `next_frame` would turn into `frame`."""
         raise NotImplementedError(f"{type(self).__name__} does not define encode(frame)")
 
+    @property
+    def encodes(self) -> bool:
+        """Does `encode` work? A blocking handler reads its frame as the bytes that it gives."""
+        return type(self).encode is not Framing.encode
+
     def refusal(self, error: FramingError | LimitError) -> bytes:
         """Return what to answer before closing on `error`; nothing, unless a protocol has a word for it."""
         return b""
@@ -288,6 +293,10 @@ class _Mapped(Framing[U]):
         if self._encode is None:
             raise TypeError("this framing was mapped with a decoder only: map(decode, encode) gives it a way back")
         return self._inner.encode(self._encode(frame))
+
+    @property
+    def encodes(self) -> bool:
+        return self._encode is not None and self._inner.encodes
 
     def refusal(self, error: FramingError | LimitError) -> bytes:
         return self._inner.refusal(error)

@@ -2,7 +2,7 @@
 
 What it is: the row of such a connection, and how its greenlet waits. A greenlet runs until its socket has nothing for
 it; then it switches to the loop, and the row switches back when the selector, a deadline or a drain says so. What it is
-not: the socket's methods; those are `green_sockets`, which call `wait`.
+not: the greenlet, see `green_handlers`; nor the socket's methods, which call `wait`: see `green_sockets`.
 
 Rules:
 
@@ -17,63 +17,19 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
-from collections.abc import Callable
 from typing import Any
 
-from greenlet import getcurrent, greenlet
-
 from .errors import Cancelled, EndOfStream, LimitError
+from .green_handlers import Handler
 from .limits import Limits
 from .phases import EVENT_OF_END, RULES, End, Event, Phase
 from .streams import EVENTS
 from .table import READ, WRITE, Row
 from .transports import PLAIN
-
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_STANDARD = os.path.dirname(os.path.abspath(socket.__file__)) + os.sep
-_LIBRARY = (_HERE, _STANDARD + "socket.py", _STANDARD + "ssl.py")
-
-# Forked children count: in a child the loop of the parent does not run, and sockets block.
-_generation = 0
-
-
-class Handler(greenlet):
-    """The greenlet of one connection: it accepts it, takes it through the hooks of the server, and handles it.
-
-    Attributes:
-        loop: the loop that resumes it.
-        acceptor: the listener that its rows belong to.
-        row: the connection that it handles; None until it has one.
-        rows: all rows that it has made.
-        waits_on: the row that it waits for, `interest` what for, `until` for how long (monotonic s; None: for ever).
-    """
-
-    __slots__ = ("acceptor", "generation", "interest", "loop", "row", "rows", "until", "waits_on")
-
-    def __init__(self, loop: Any, acceptor: Any, run: Callable[[], Any]) -> None:
-        super().__init__(run)
-        self.loop, self.acceptor, self.generation = loop, acceptor, _generation
-        self.row: GreenRow | None = None
-        self.rows: list[GreenRow] = []
-        self.waits_on: GreenRow | None = None
-        self.interest = 0
-        self.until: float | None = None
-
-    def resume(self, error: BaseException | None = None) -> Any:
-        """Run it, from the loop, until it waits again or ends; `error` is raised where it waits."""
-        if self.waits_on is not None:
-            self.waits_on.forget(self)
-        self.parent = getcurrent()
-        return self.switch(error)
-
-
-def current() -> Handler | None:
-    """Return the handler's greenlet that runs; None in other threads, forked children and outside of any."""
-    green = getcurrent()
-    return green if type(green) is Handler and green.generation == _generation else None
 
 
 class GreenRow(Row):
@@ -89,7 +45,8 @@ class GreenRow(Row):
 
     way = "greenlet"
     __slots__ = (
-        "acceptor", "dry", "eof", "green", "lingered", "lingers", "no_more", "owing", "request_at", "shut", "timeout_s", "waiters",
+        "acceptor", "budget", "dry", "eof", "green", "lingered", "lingers", "moved", "no_more", "owing", "request_at",
+        "shut", "timeout_s", "waiters",
     )  # fmt: skip
 
     def __init__(self, green: Handler, sock: Any, listener: str, limits: Limits, sockaddr: Any = None) -> None:
@@ -100,7 +57,9 @@ class GreenRow(Row):
         self.no_more: BaseException | None = None  # what a read finds instead of waiting
         self.timeout_s: float | None = None  # of the socket, as settimeout has it
         self.owing = False  # something was received and nothing sent since
-        self.dry = False  # the last receive took all there was: wait before the next one
+        self.dry = False  # the last receive took all there was, or all of its share: wait before the next one
+        self.budget = limits.bytes_per_turn  # left of it: who never has to wait must let others have their turn
+        self.moved = 0  # bytes in both directions when the row was last settled
         self.eof = self.shut = False  # of the peer's side, of ours
         self.lingers, self.lingered = True, 0  # wait for the peer's end when ours is shut; bytes discarded meanwhile
         self.request_at: float = loop.now
@@ -124,16 +83,20 @@ class GreenRow(Row):
             EndOfStream: there will be no more input: the row was idle for too long, or the reactor drains.
         """
         if self.no_more is not None and (interest & READ or not isinstance(self.no_more, EndOfStream)):
-            raise self.no_more
-        if interest & WRITE and self.limits.write_stall_s is not None:
-            stalled = self.loop.now + self.limits.write_stall_s
-            until = stalled if until is None or stalled < until else until
+            raise self._told()
+        stall_s = self.limits.write_stall_s if interest & WRITE else None
+        green.stalls_at = None if stall_s is None else self.loop.now + stall_s
         green.interest, green.until, green.waits_on = interest, until, self
         self.waiters.append(green)
         self.mark()
-        error = green.parent.switch()  # type: ignore[union-attr]
-        if error is not None:
-            raise error
+        if green.row is not None:
+            green.row.mark()  # if that is another one, it works while its handler waits here
+        green.leave()
+
+    def _told(self) -> BaseException:
+        """Return `no_more` anew: its traceback would hold the socket, and files of it, as long as the row."""
+        error = self.no_more
+        return EndOfStream(error.cause) if isinstance(error, EndOfStream) else Cancelled(str(error))
 
     def forget(self, green: Handler) -> None:
         """The greenlet waits no longer."""
@@ -147,23 +110,34 @@ class GreenRow(Row):
     def received(self, count: int) -> None:
         """Note bytes of the peer; the first ones after a reply begin a request."""
         self.bytes_in += count
+        self.budget -= count
+        if self.budget <= 0:
+            self.dry = True
         if not self.owing:
             self.owing = True
             self.requests += 1
             self.request_at = self.loop.now
 
-    def sent(self, count: int) -> None:
-        """Note bytes of ours."""
+    def sent(self, count: int, green: Handler) -> None:
+        """Note bytes of ours; who writes to somebody else (a chat) has answered its own peer with that, too."""
         self.bytes_out += count
+        self.budget -= count
         self.owing = False
+        if green.row is not self and green.row is not None:
+            green.row.owing = False
 
     def leave(self, sock: Any) -> None:
         """The handler has closed its socket, or has ended; the row closes `sock` (None: it is somebody else's)."""
-        self.loop.green_rows.pop(self.fd, None)
+        self._let_go()
         self.sock, self.green = sock, None
         self.finish(End.FINISHED)
         if self.waiters:
             self.requeue()  # others that share the socket
+
+    def _let_go(self) -> None:
+        """The descriptor is not this row's any more; it may be another row's by now."""
+        if self.loop.green_rows.get(self.fd) is self:
+            del self.loop.green_rows[self.fd]
 
     # -- what the engine calls --------------------------------------------------------------------------------------
 
@@ -173,6 +147,7 @@ class GreenRow(Row):
             self._discard()
             return
         self.dry = False
+        self.budget = self.limits.bytes_per_turn
         self.mark()
         for green in tuple(self.waiters):
             if green.interest & ready and green.waits_on is self:
@@ -181,10 +156,11 @@ class GreenRow(Row):
     def on_again(self) -> None:
         """Tell who waits of the end of the row, or of its input."""
         gone = self.phase is Phase.CLOSED or self.green is None
-        error = OSError(9, f"{self} was closed") if gone else self.no_more
         for green in tuple(self.waiters):
-            if error is not None and green.waits_on is self and (gone or green.interest & READ):
-                green.resume(error)
+            if green.waits_on is self and gone:
+                green.resume(OSError(errno.EBADF, f"{self} was closed"))
+            elif green.waits_on is self and self.no_more is not None and green.interest & READ:
+                green.resume(self._told())
         if self.end is End.ABORTED and self.green is not None:
             self.green.resume(Cancelled(f"{self} was aborted: {self.detail}"))
 
@@ -199,18 +175,24 @@ class GreenRow(Row):
         late = [green for green in self.waiters if green.until is not None and green.until <= now]
         for green in late:
             green.resume(TimeoutError("timed out"))
-        if not late:
-            self._out_of_time(now)
+        if not late and any(green.stalls_at is not None and green.stalls_at <= now for green in self.waiters):
+            self._out_of_time("write_stall_s", self.limits.write_stall_s or 0.0)
+        elif not late:
+            began_at = self.request_at if self.phase is Phase.RECEIVING else self.since
+            self._out_of_time(RULES[self.phase].bounded_by or "", now - began_at)
 
-    def _out_of_time(self, now: float) -> None:
-        name = RULES[self.phase].bounded_by or ""
-        began_at = self.request_at if self.phase is Phase.RECEIVING else self.since
-        error = LimitError(name, getattr(self.limits, name), now - began_at, f"in phase {self.phase}")
+    def _out_of_time(self, name: str, took_s: float) -> None:
+        """A limit is reached: whoever is idle finds the end of its input, any other hears of it, and that once."""
+        error = LimitError(name, getattr(self.limits, name), took_s, f"in phase {self.phase}")
         self.finish(End.LIMIT, str(error))
-        self.no_more = EndOfStream("peer") if self.phase is Phase.IDLE else Cancelled(f"{self}: {error}")
-        told = None if self.phase is Phase.IDLE else TimeoutError(f"{self}: {error}")
-        for green in tuple(self.waiters):
-            green.resume(told or self.no_more)
+        greens = tuple(self.waiters)
+        idle = self.phase is Phase.IDLE
+        self.no_more = EndOfStream("peer") if idle else Cancelled(f"{self}: {error}")
+        if not idle and self.green is not None and self.green not in greens:
+            greens += (self.green,)  # it waits for another row
+        for green in greens:
+            if green.waits_on is not None:
+                green.resume(self._told() if idle else TimeoutError(f"{self}: {error}"))
 
     def stop_requested(self) -> None:
         """The reactor drains: an idle row finds the end of its input."""
@@ -252,8 +234,9 @@ class GreenRow(Row):
         if self.no_more is not None and self.phase is not Phase.LINGERING:
             deadline = None  # it was told
         for green in self.waiters:
-            if green.until is not None and (deadline is None or green.until < deadline):
-                deadline = green.until
+            for at in (green.until, green.stalls_at):
+                if at is not None and (deadline is None or at < deadline):
+                    deadline = at
         return deadline
 
     def settle(self) -> None:
@@ -277,8 +260,9 @@ class GreenRow(Row):
         after = Phase.WORKING if wanted != READ else Phase.RECEIVING if self.owing else Phase.IDLE
         if after is not self.phase:
             self.advance(EVENTS[self.phase, after])
-        elif after is Phase.IDLE:
-            self.since = self.loop.now
+        elif after is Phase.IDLE and self.moved != self.bytes_in + self.bytes_out:
+            self.since = self.loop.now  # a wait that timed out and began again is no sign of life
+        self.moved = self.bytes_in + self.bytes_out
         if after is Phase.IDLE and self.loop.draining:
             self.stop_requested()
 
@@ -316,23 +300,30 @@ class GreenRow(Row):
         super()._release()
 
     def _gone(self) -> None:
+        self._let_go()
         super()._gone()
         self.acceptor.left(self)
 
+    def expel(self, detail: str) -> None:
+        """Settling has failed; whoever waits hears of it."""
+        super().expel(detail)
+        self.requeue()
+
     @property
     def waiting_at(self) -> str | None:
-        """Where the handler waits, as file:line: the innermost line that is not of this library."""
-        frame = None if self.green is None else self.green.gr_frame
-        while frame is not None and frame.f_code.co_filename.startswith(_LIBRARY):
-            frame = frame.f_back
-        return None if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+        """Where the handler waits, as file:line."""
+        return None if self.green is None else self.green.waiting_at
 
 
-def _in_child() -> None:
-    """After a fork: the child's copies of the parent's greenlets can wait for nothing, so their sockets block."""
-    global _generation
-    _generation += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+def row_of(sock: Any, green: Handler) -> GreenRow:
+    """Return the row of a socket that a greenlet uses; a new one for a socket that it has made itself."""
+    fd = sock.fileno()
+    if fd < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    row: GreenRow | None = green.loop.green_rows.get(fd)
+    if row is not None and row.sock is not sock:
+        if row.sock.fileno() == fd or row.green is None:  # a descriptor that was closed behind our back
+            row = None
+        else:
+            row.sock = sock  # the one before was detached: wrapped by TLS, say
+    return row or GreenRow(green, sock, green.acceptor.listener, green.acceptor.limits)

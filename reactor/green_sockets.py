@@ -17,32 +17,21 @@ Rules:
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import io
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from .errors import EndOfStream
-from .green_rows import GreenRow, Handler, current
+from .green_handlers import current
+from .green_rows import GreenRow, row_of
 from .table import READ, WRITE
 
 # Linux, BSD, macOS; not Windows: see `greenlet_hosts`. A bare number: `|` of the enum is a call of Python code.
 DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
-
-# sendfile() reads the file in pieces of this size, as `socket.sendfile` does.
-FILE_PIECE_BYTES = 8192
-
-
-def row_of(sock: Any, green: Handler) -> GreenRow:
-    """Return the row of a socket that a greenlet uses; a new one for a socket that it has made itself."""
-    fd = sock.fileno()
-    row: GreenRow | None = green.loop.green_rows.get(fd)
-    if row is not None and row.sock is not sock:
-        if row.sock.fileno() == fd or row.green is None:  # a descriptor that was closed behind our back
-            row = None
-        else:
-            row.sock = sock  # the one before was detached: wrapped by TLS, say
-    return row or GreenRow(green, sock, green.acceptor.listener, green.acceptor.limits)
+WAITALL = int(getattr(socket, "MSG_WAITALL", 0))
 
 
 class Green:
@@ -56,6 +45,7 @@ class Green:
         """As `socket.settimeout`; the real socket's own stays None, for one that is set makes it non-blocking."""
         green = current()
         if green is None:
+            self._block()
             super().settimeout(timeout_s)  # type: ignore[misc]
             return
         if timeout_s is not None and timeout_s < 0:
@@ -68,11 +58,21 @@ class Green:
         """Make the descriptor what the methods need: blocking, unless the handler wants it otherwise."""
         super().settimeout(0.0 if row.timeout_s == 0 else None)  # type: ignore[misc]
 
+    def _block(self) -> None:
+        """Make the descriptor what any other thread needs; this one is."""
+
+    def restore(self: Any, timeout_s: float | None) -> None:
+        """Give the real socket the timeout that its handler has set, unless a thread has set another one since."""
+        if super().gettimeout() == (0.0 if timeout_s == 0 else None):  # type: ignore[misc]
+            super().settimeout(timeout_s)  # type: ignore[misc]
+
     def gettimeout(self: Any) -> float | None:
         """As `socket.gettimeout`."""
         green = current()
         row = None if green is None else green.loop.green_rows.get(self.fileno())
         if row is None or row.sock is not self:
+            if green is None:
+                self._block()
             return super().gettimeout()  # type: ignore[misc,no-any-return]
         timeout_s: float | None = row.timeout_s
         return timeout_s
@@ -118,7 +118,7 @@ class Green:
         row.leave(socket.socket(family, kind, proto, fileno=super().detach()))  # type: ignore[misc]
 
 
-class GreenPlain(Green):
+class GreenPlain(Green, socket.socket):
     """What a plain socket gains: receiving and sending."""
 
     __slots__ = ()
@@ -130,24 +130,27 @@ class GreenPlain(Green):
             return function(*args)
         row = row_of(self, green)
         until = row.deadline_of(row.timeout_s)
+        first = not (row.dry if interest & READ else row.budget <= 0)
         while True:
-            try:
-                return function(*args)
-            except BlockingIOError:
-                if row.timeout_s == 0:
-                    raise
-            try:
-                row.wait(interest, green, until)
-            except EndOfStream as error:
-                raise ConnectionAbortedError(errno.ECONNABORTED, f"{row}: {error}") from error
+            if first or row.timeout_s == 0:
+                try:
+                    return function(*args)
+                except BlockingIOError:
+                    if row.timeout_s == 0:
+                        raise
+            row.wait(interest, green, until)
+            first = True
 
     # -- receiving --------------------------------------------------------------------------------------------------
 
     def recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As `socket.recv_into`."""
         green = current()
-        if green is None:
-            return super().recv_into(buffer, nbytes, flags)  # type: ignore[misc,no-any-return]
+        size = nbytes or len(buffer)
+        if green is None or not size:
+            return super().recv_into(buffer, nbytes, flags)
+        if flags & WAITALL:
+            return self._recv_whole_into(buffer, nbytes, flags)  # type: ignore[no-any-return]
         row = green.row
         if row is None or row.sock is not self:
             row = row_of(self, green)
@@ -155,12 +158,12 @@ class GreenPlain(Green):
         while True:
             if not row.dry or row.timeout_s == 0:
                 try:
-                    count: int = super().recv_into(buffer, nbytes, flags | DONTWAIT)  # type: ignore[misc]
+                    count: int = super().recv_into(buffer, nbytes, flags | DONTWAIT)
                 except BlockingIOError:
                     if row.timeout_s == 0:
                         raise
                 else:
-                    self._note(row, count, count < (nbytes or len(buffer)), flags)
+                    self._note(row, count, size, flags)
                     return count
             try:
                 row.wait(READ, green, until)
@@ -170,8 +173,11 @@ class GreenPlain(Green):
     def recv(self: Any, bufsize: int, flags: int = 0) -> bytes:
         """As `socket.recv`."""
         green = current()
-        if green is None:
-            return super().recv(bufsize, flags)  # type: ignore[misc,no-any-return]
+        if green is None or not bufsize:
+            return super().recv(bufsize, flags)
+        if flags & WAITALL:
+            whole = bytearray(bufsize)
+            return bytes(whole[: self._recv_whole_into(whole, bufsize, flags)])
         row = green.row
         if row is None or row.sock is not self:
             row = row_of(self, green)
@@ -179,49 +185,85 @@ class GreenPlain(Green):
         while True:
             if not row.dry or row.timeout_s == 0:
                 try:
-                    data: bytes = super().recv(bufsize, flags | DONTWAIT)  # type: ignore[misc]
+                    data: bytes = super().recv(bufsize, flags | DONTWAIT)
                 except BlockingIOError:
                     if row.timeout_s == 0:
                         raise
                 else:
-                    self._note(row, len(data), len(data) < bufsize, flags)
+                    self._note(row, len(data), bufsize, flags)
                     return data
             try:
                 row.wait(READ, green, until)
             except EndOfStream:
                 return b""
 
-    def _note(self, row: GreenRow, count: int, short: bool, flags: int) -> None:
-        """A receive has returned `count` bytes; a short one has emptied the socket."""
-        if flags:
-            return  # MSG_PEEK leaves the bytes where they are
-        row.dry = short and count > 0
+    def _note(self, row: GreenRow, count: int, size: int, flags: int) -> None:
+        """A receive has returned `count` bytes; one that was cut short has emptied the socket."""
+        if flags & socket.MSG_PEEK:
+            return  # the bytes are where they were
+        row.dry = 0 < count < size
         if count:
             row.received(count)
-        else:
+        elif size:
             row.eof = True
+
+    def _recv_whole_into(self: Any, buffer: Any, nbytes: int, flags: int) -> int:
+        """MSG_WAITALL: receive until the buffer is full; for the kernel, MSG_DONTWAIT cancels it."""
+        flags &= ~WAITALL
+        at = 0
+        with memoryview(buffer) as given, given.cast("B") as view:
+            size = nbytes or view.nbytes
+            while at < size:
+                try:
+                    count = GreenPlain.recv_into(self, view[at:size], 0, flags)
+                except OSError:
+                    if not at:
+                        raise
+                    break  # what came before it first
+                at += count
+                if not count or flags & socket.MSG_PEEK or self.gettimeout() is not None:
+                    break  # as in CPython, where a timeout makes the descriptor non-blocking
+        return at
 
     def recvfrom(self: Any, bufsize: int, flags: int = 0) -> Any:
         """As `socket.recvfrom`."""
-        return self._call(READ, super().recvfrom, bufsize, flags | self._now())  # type: ignore[misc]
+        args = bufsize, flags | self._now()
+        return self._message(super().recvfrom, args, bufsize, flags, (b"", None))
 
     def recvfrom_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
         """As `socket.recvfrom_into`."""
-        return self._call(READ, super().recvfrom_into, buffer, nbytes, flags | self._now())  # type: ignore[misc]
+        args = buffer, nbytes, flags | self._now()
+        return self._message(super().recvfrom_into, args, nbytes or len(buffer), flags, (0, None))
 
     def recvmsg(self: Any, bufsize: int, ancbufsize: int = 0, flags: int = 0) -> Any:
         """As `socket.recvmsg`."""
-        return self._call(READ, super().recvmsg, bufsize, ancbufsize, flags | self._now())  # type: ignore[misc]
+        args = bufsize, ancbufsize, flags | self._now()
+        return self._message(super().recvmsg, args, bufsize, flags, (b"", [], 0, None))
 
     def recvmsg_into(self: Any, buffers: Any, ancbufsize: int = 0, flags: int = 0) -> Any:
         """As `socket.recvmsg_into`."""
-        return self._call(READ, super().recvmsg_into, buffers, ancbufsize, flags | self._now())  # type: ignore[misc]
+        buffers = list(buffers)  # of an iterator, a second try would find nothing
+        args = buffers, ancbufsize, flags | self._now()
+        size = sum(len(buffer) for buffer in buffers)
+        return self._message(super().recvmsg_into, args, size, flags, (0, [], 0, None))
+
+    def _message(self: Any, function: Callable[..., Any], args: Any, size: int, flags: int, nothing: Any) -> Any:
+        """Receive with a call that returns a tuple, the bytes or their number in front; `nothing` is the end."""
+        green = current()
+        try:
+            found = self._call(READ, function, *args)
+        except EndOfStream:
+            return nothing
+        if green is not None:
+            count = found[0] if isinstance(found[0], int) else len(found[0])
+            self._note(row_of(self, green), count, size, flags)
+        return found
 
     # -- sending ----------------------------------------------------------------------------------------------------
 
     def send(self: Any, data: Any, flags: int = 0) -> int:
         """As `socket.send`: some of the bytes may be left."""
-        count: int = self._call(WRITE, super().send, data, flags | self._now())  # type: ignore[misc]
+        count: int = self._call(WRITE, super().send, data, flags | self._now())
         self._sent(count)
         return count
 
@@ -229,7 +271,7 @@ class GreenPlain(Green):
         """As `socket.sendall`."""
         green = current()
         if green is None:
-            super().sendall(data, flags)  # type: ignore[misc]
+            super().sendall(data, flags)
             return
         row = green.row
         if row is None or row.sock is not self:
@@ -237,41 +279,49 @@ class GreenPlain(Green):
         until = row.deadline_of(row.timeout_s)
         rest = data if type(data) is bytes else memoryview(data).cast("B")
         while True:
-            try:
-                count: int = super().send(rest, flags | DONTWAIT)  # type: ignore[misc]
-            except BlockingIOError:
-                if row.timeout_s == 0:
-                    raise
-            else:
-                row.sent(count)
-                if count == len(rest):
-                    return
-                rest = memoryview(rest)[count:]
+            if row.budget > 0 or row.timeout_s == 0:
+                try:
+                    count: int = super().send(rest, flags | DONTWAIT)
+                except BlockingIOError:
+                    if row.timeout_s == 0:
+                        raise
+                else:
+                    row.sent(count, green)
+                    if count == len(rest):
+                        return
+                    rest = memoryview(rest)[count:]
+                    if row.timeout_s == 0:
+                        continue  # it will raise
             row.wait(WRITE, green, until)
 
     def sendto(self: Any, data: Any, *args: Any) -> int:
         """As `socket.sendto`."""
+        if len(args) not in (1, 2):
+            return super().sendto(data, *args)  # raises TypeError
         flags, address = args if len(args) == 2 else (0, *args)
-        count: int = self._call(WRITE, super().sendto, data, flags | self._now(), address)  # type: ignore[misc]
+        count: int = self._call(WRITE, super().sendto, data, flags | self._now(), address)
         self._sent(count)
         return count
 
     def sendmsg(self: Any, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
         """As `socket.sendmsg`."""
-        count: int = self._call(WRITE, super().sendmsg, buffers, ancdata, flags | self._now(), address)  # type: ignore[misc]
+        count: int = self._call(WRITE, super().sendmsg, buffers, ancdata, flags | self._now(), address)
         self._sent(count)
         return count
 
     def sendfile(self: Any, file: Any, offset: int = 0, count: int | None = None) -> int:
         """As `socket.sendfile`, by way of `send`: os.sendfile would wait for the socket in a selector of its own."""
         if current() is None:
-            return super().sendfile(file, offset, count)  # type: ignore[misc,no-any-return]
+            return super().sendfile(file, offset, count)
+        with contextlib.suppress(AttributeError, io.UnsupportedOperation, OSError):
+            if os.fstat(file.fileno()).st_size:
+                file.seek(offset)  # os.sendfile starts there; `send` starts where the file stands if offset is 0
         return self._sendfile_use_send(file, offset, count)  # type: ignore[no-any-return]
 
     def _sent(self: Any, count: int) -> None:
         green = current()
         if green is not None:
-            row_of(self, green).sent(count)
+            row_of(self, green).sent(count, green)
 
     def _now(self) -> int:
         """Return the flag that makes a call not wait; 0 where it is to block."""

@@ -17,14 +17,15 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import EndOfStream
-from .green_rows import GreenRow, current
-from .green_sockets import Green, row_of
+from .green_handlers import current
+from .green_rows import GreenRow, row_of
+from .green_sockets import Green
 from .table import READ, WRITE
 
 _settimeout, _gettimeout = socket.socket.settimeout, socket.socket.gettimeout
 
 
-class GreenTls(Green):
+class GreenTls(Green, ssl.SSLSocket):
     """What an SSLSocket gains."""
 
     __slots__ = ()
@@ -33,13 +34,14 @@ class GreenTls(Green):
         """Call what would block; wait for what TLS asks for, and try again until it does not."""
         green = current()
         if green is None:
-            if self.__dict__.pop("_is_green", False):
-                _settimeout(self, None)
+            self._block()
             return function(*args)
         row = row_of(self, green)
         if _gettimeout(self) != 0:
             self._apply(row)
         until = row.deadline_of(row.timeout_s)
+        if row.budget <= 0 and row.timeout_s != 0 and not (interest & READ and self.pending()):
+            row.wait(interest, green, until)  # let the others have their turn
         while True:
             try:
                 return function(*args)
@@ -54,13 +56,21 @@ class GreenTls(Green):
             row.wait(wanted, green, until)
 
     def _apply(self: Any, row: GreenRow) -> None:
-        self._is_green = True
+        self._handlers_timeout = row.timeout_s
         _settimeout(self, 0.0)
+
+    def _block(self: Any) -> None:
+        if "_handlers_timeout" in self.__dict__:
+            _settimeout(self, self.__dict__.pop("_handlers_timeout"))
+
+    def restore(self: Any, timeout_s: float | None) -> None:
+        """Give the real socket the timeout that its handler has set, unless a thread uses it already."""
+        self._block()
 
     def read(self: Any, len: int = 1024, buffer: Any = None) -> Any:
         """As `SSLSocket.read`."""
         try:
-            data = self._call(READ, super().read, len, buffer)  # type: ignore[misc]
+            data = self._call(READ, super().read, len, buffer)
         except EndOfStream:
             return b"" if buffer is None else 0
         green = current()
@@ -69,49 +79,58 @@ class GreenTls(Green):
             count = data if buffer is not None else data.__len__()
             if count:
                 row.received(count)
-            else:
+            elif len and (buffer is None or memoryview(buffer).nbytes):
                 row.eof = True
         return data
 
     def recv(self: Any, buflen: int = 1024, flags: int = 0) -> bytes:
         """As `SSLSocket.recv`."""
         try:
-            return self._call(READ, super().recv, buflen, flags)  # type: ignore[misc,no-any-return]
+            return self._call(READ, super().recv, buflen, flags)  # type: ignore[no-any-return]
         except EndOfStream:
             return b""
 
     def recv_into(self: Any, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """As `SSLSocket.recv_into`."""
         try:
-            return self._call(READ, super().recv_into, buffer, nbytes, flags)  # type: ignore[misc,no-any-return]
+            return self._call(READ, super().recv_into, buffer, nbytes, flags)  # type: ignore[no-any-return]
         except EndOfStream:
             return 0
 
     def write(self: Any, data: Any) -> int:
         """As `SSLSocket.write`."""
-        return self._counted(self._call(WRITE, super().write, data))  # type: ignore[misc,no-any-return]
+        return self._counted(self._call(WRITE, super().write, data))  # type: ignore[no-any-return]
 
     def send(self: Any, data: Any, flags: int = 0) -> int:
-        """As `SSLSocket.send`; `sendall` and `sendfile` call it."""
-        return self._counted(self._call(WRITE, super().send, data, flags))  # type: ignore[misc,no-any-return]
+        """As `SSLSocket.send`; `sendfile` calls it, and `sendall` while there is TLS."""
+        return self._counted(self._call(WRITE, super().send, data, flags))  # type: ignore[no-any-return]
+
+    def sendall(self: Any, data: Any, flags: int = 0) -> None:
+        """As `SSLSocket.sendall`."""
+        if self._sslobj is not None or current() is None:
+            super().sendall(data, flags)
+            return
+        rest = memoryview(data).cast("B")  # after unwrap() it is a plain socket, on a descriptor that does not block
+        while rest:
+            rest = rest[self.send(rest, flags) :]
 
     def _counted(self: Any, count: int) -> int:
         green = current()
         if green is not None:
-            row_of(self, green).sent(count)
+            row_of(self, green).sent(count, green)
         return count
 
     def do_handshake(self: Any, block: bool = False) -> None:
         """As `SSLSocket.do_handshake`."""
         try:
-            self._call(READ, super().do_handshake, block)  # type: ignore[misc]
+            self._call(READ, super().do_handshake, block)
         except EndOfStream as error:
             raise ConnectionAbortedError(errno.ECONNABORTED, f"no TLS handshake: {error}") from error
 
     def unwrap(self: Any) -> Any:
         """As `SSLSocket.unwrap`."""
         try:
-            return self._call(READ, super().unwrap)  # type: ignore[misc]
+            return self._call(READ, super().unwrap)
         except EndOfStream as error:
             raise ConnectionAbortedError(errno.ECONNABORTED, f"no goodbye from the peer: {error}") from error
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from .acceptor import no_delay
 from .errors import Cancelled, describe
-from .green_rows import Handler, current
+from .green_handlers import Handler, current
 from .green_sockets import DONTWAIT
-from .greening import adopt, greened_contexts, release
-from .guests import HostedAcceptor
+from .greening import adopt, greened_contexts, release, ungreened_contexts
+from .guests import HostedAcceptor, has_mixin
 from .hosting import Host
 from .http_handlers import maker_for
 from .phases import End
@@ -64,8 +64,7 @@ class GreenletHost(Host):
 
     def close(self) -> None:
         """The listener has left the table."""
-        for context, made in self._contexts:
-            context.sslsocket_class = made
+        ungreened_contexts(self._contexts)
         super().close()
 
     def welcome(self, request: Any, client_address: Any) -> None:
@@ -81,7 +80,7 @@ class GreenletHost(Host):
         if self._make is not None:
             self._make(request, client_address)
             self.server.shutdown_request(request)
-        elif hasattr(self.server, "process_request_thread") or hasattr(self.server, "collect_children"):
+        elif has_mixin(self.server):
             self.server.finish_request(request, client_address)
             self.server.shutdown_request(request)
         else:

@@ -96,13 +96,41 @@ class _Guest:
 
 
 class _ThreadedGuest(ThreadingMixIn, _Guest):
-    pass
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In the server's own way, if it has one: it may count, or keep the socket for a thread of its own."""
+        server = self._server
+        if hasattr(server, "process_request_thread"):
+            server.process_request_thread(request, client_address)
+        elif getattr(server, "_asks_host", False) or _is_stock_process_request(server):
+            super().process_request_thread(request, client_address)
+        else:
+            try:
+                server.process_request(request, client_address)
+            except Exception:
+                server.handle_error(request, client_address)
+                server.shutdown_request(request)
 
 
 class _ForkedGuest(ForkingMixIn, _Guest):
     def service_actions(self) -> None:
         super().service_actions()
         self._server.service_actions()
+
+
+def has_mixin(server: Any) -> bool:
+    """Is it a threading or forking server, of whatever make?"""
+    return hasattr(server, "process_request_thread") or hasattr(server, "collect_children")
+
+
+def let_nobody_wait(server: Any) -> None:
+    """shutdown() of the standard module waits for a serve_forever that has never begun, and programs call it to stop."""
+    is_shut_down = getattr(server, "_BaseServer__is_shut_down", None)
+    if is_shut_down is not None:
+        is_shut_down.set()
+
+
+def _is_stock_process_request(server: Any) -> bool:
+    return getattr(server.process_request, "__qualname__", "") == "BaseServer.process_request"
 
 
 def processor_of(server: Any, way: Way, host: Any) -> Any:

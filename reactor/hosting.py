@@ -19,7 +19,14 @@ from typing import Any
 
 from .addresses import unlink_if_ours
 from .detached import DetachedRow
-from .guests import HostedAcceptor, ServedRequests, overrides_service_actions, processor_of
+from .guests import (
+    HostedAcceptor,
+    ServedRequests,
+    has_mixin,
+    let_nobody_wait,
+    overrides_service_actions,
+    processor_of,
+)
 from .limits import Limits
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .phases import End
@@ -55,6 +62,7 @@ class Host:
 
     def open(self, poll_interval_s: float) -> None:
         """Put the socket into the table."""
+        let_nobody_wait(self.server)
         self._socket = getattr(self.server, "socket", self.server)
         self._listens = getattr(self._socket, "type", None) == socket.SOCK_STREAM
         if not self._listens:
@@ -136,7 +144,7 @@ class Host:
             raise
         finally:
             if not outlives:
-                self._return(id(request))
+                self._return(id(request), row)
 
     def _outlives(self, request: Any) -> bool:
         """Does a thread or child of ours go on with the request? (If not: it is done, or the handler kept it.)"""
@@ -168,7 +176,10 @@ class Host:
 
     def _call_process_request(self, request: Any, client_address: Any) -> None:
         """A server of another make cannot ask its host who processes; then the host goes past its process_request."""
-        if getattr(self.server, "_asks_host", False):
+        if self.way == "inline" and has_mixin(self.server):  # who says inline wants neither a thread nor a child
+            self.server.finish_request(request, client_address)
+            self.server.shutdown_request(request)
+        elif getattr(self.server, "_asks_host", False):
             self.server.process_request(request, client_address)
         else:
             self.processor.process_request(request, client_address)
@@ -188,12 +199,14 @@ class Host:
     # -- what threads and children report ---------------------------------------------------------------------------
 
     def returned(self, request: Any) -> None:
-        """A thread is done with a request; legal in any thread."""
-        self.loop.call_soon(self._return, id(request))
+        """A thread is done with a request; legal in any thread, and twice."""
+        row = self._requests.get(id(request))
+        if row is not None:  # the row and not only its key: by then the identity may be that of another request
+            self.loop.call_soon(self._return, id(request), row)
 
-    def _return(self, key: int) -> None:
-        row = self._requests.pop(key, None)
-        if row is not None:
+    def _return(self, key: int, row: DetachedRow) -> None:
+        if self._requests.get(key) is row:
+            del self._requests[key]
             row.finish(End.FINISHED)
             self._forget()
 

@@ -8,12 +8,15 @@ with another `parse_headers` in its globals.
 
 Rules: the class of a handler is not touched and not derived from, so `type(self)` is the user's; its instance has methods of
 its own while it is made (making a handler is serving a request) · a class that defines `parse_request`, `MessageClass`,
-`__new__` or a metaclass is left alone, and so is a server with its own finish_request or process_request.
+`__new__` or a metaclass is left alone, and so is a server with its own finish_request or process_request; whose a method is,
+its globals tell, for `functools.wraps` copies its name · what is not quite plain is left to http.client: two parsers that
+nearly agree are worse than a slow one.
 """
 
 from __future__ import annotations
 
 import functools
+import io
 import re
 import sys
 import types
@@ -21,13 +24,21 @@ from collections.abc import Callable
 from typing import Any
 
 from .clock import date_s
+from .frame_files import FrameFile, SpooledFrameFile
 
 # Names are tokens, values hold no control characters, lines end with CRLF: what cannot mean two things.
 _is_plain = re.compile(rb"(?:[!#-'*+\-.0-9A-Z^-z|~]++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)++").fullmatch
 _fields = re.compile(r"([^:]++):[ \t]*+([^\r]*+)\r\n").findall
 # Bodies that the e-mail parser looks into; it would note that they are not in the head.
-_is_composite = re.compile(rb"\ncontent-type:[ \t]*+(?:multipart|message)/", re.IGNORECASE).search
-_MOST_FIELDS = 100  # http.client._MAXHEADERS; more are refused there, with the right error
+# It strips a type as str.strip() does: of NEL and a no-break space, too.
+_is_composite = re.compile(rb"\ncontent-type:[ \t\x85\xa0]*+(?:multipart|message)/", re.IGNORECASE).search
+# More are refused there, with the right error: of http.client._MAXHEADERS lines, the empty one is the last; a line may have
+# _MAXLINE bytes, and so many have room for none that is longer.
+_MOST_FIELDS, _MOST_BYTES = 99, 65536
+# Another file may do more than it seems when a line is read from it.
+_FILES = frozenset({FrameFile, SpooledFrameFile, io.BufferedReader})
+
+_SERVERS = ("socketserver", f"{__package__}.base_server", f"{__package__}.mixins")
 
 Make = Callable[[Any, Any], object]
 
@@ -41,16 +52,19 @@ def maker_for(server: Any, *, once: bool = False) -> Make | None:
             proxy that would be a request which the proxy has never seen.
     """
     http_server = sys.modules.get("http.server")
-    handler = server.RequestHandlerClass
+    handler = its_class = server.RequestHandlerClass
+    kind: Any = type(handler)
     args: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}
-    if type(handler) is functools.partial:
+    if kind is functools.partial:
         handler, args, keywords = handler.func, handler.args, handler.keywords
     if http_server is None or not _is_stock(http_server, handler) or not _is_stock_server(server):
         return None
     methods = _own_methods(http_server.BaseHTTPRequestHandler, handler, once)
 
     def make(request: Any, client_address: Any) -> object:
+        if server.RequestHandlerClass is not its_class:  # changed since, and finish_request would see it
+            return server.finish_request(request, client_address)
         instance = object.__new__(handler)
         for name, method in methods:
             instance.__dict__[name] = types.MethodType(method, instance)
@@ -66,42 +80,61 @@ def maker_for(server: Any, *, once: bool = False) -> Make | None:
 
 def _is_stock(http_server: Any, handler: Any) -> bool:
     """Does the class parse its requests as http.server does?"""
-    base = http_server.BaseHTTPRequestHandler
+    base, kind = http_server.BaseHTTPRequestHandler, type(handler)
     return (
-        type(handler) is type
+        kind is type
         and issubclass(handler, base)
         and handler.parse_request is base.parse_request
+        and _is_of(http_server, base.parse_request)
         and handler.MessageClass is base.MessageClass
         and handler.__new__ is object.__new__
     )
 
 
+def _is_of(module: Any, function: Any) -> bool:
+    """Is it the module's own, and has nobody put another in its place?"""
+    return type(function) is types.FunctionType and function.__globals__ is vars(module)
+
+
 def _is_stock_server(server: Any) -> bool:
     """Are its handlers made by a finish_request and a process_request that do nothing else?"""
-    names = [getattr(getattr(server, name), "__qualname__", "") for name in ("finish_request", "process_request")]
-    return names[0] == "BaseServer.finish_request" and names[1] in (
+    return _origin(server, "finish_request") == "BaseServer.finish_request" and _origin(server, "process_request") in (
         "BaseServer.process_request", "ThreadingMixIn.process_request", "ForkingMixIn.process_request",
     )  # fmt: skip
 
 
+def _origin(server: Any, name: str) -> str:
+    """Return the name that a method of a server was defined with; empty where it is of neither socketserver nor ours."""
+    method = getattr(server, name)
+    if type(method) is not types.MethodType or method.__self__ is not server:
+        return ""
+    function: Any = method.__func__
+    is_known = type(function) is types.FunctionType and function.__globals__["__name__"] in _SERVERS
+    return function.__qualname__ if is_known else ""
+
+
 def _own_methods(base: Any, handler: Any, once: bool) -> list[tuple[str, Any]]:
-    methods = [("parse_request", _quick_parse_request())]
-    if handler.date_time_string is base.date_time_string:
+    methods = [("parse_request", _quick_parse_request(base.parse_request))]
+    if handler.date_time_string is base.date_time_string and _is_of(sys.modules["http.server"], base.date_time_string):
         methods.append(("date_time_string", _date_time_string))
-    if once and handler.handle_one_request is base.handle_one_request:
+    if once:
         methods.append(("handle_one_request", _handle_only_request))
     return methods
 
 
 def _handle_only_request(handler: Any) -> None:
-    """As handle_one_request; called again, it reads on behind the frame, whatever is left of this request."""
+    """Run the class's handle_one_request; called again, read on behind the frame, whatever is left of this request."""
     handler.handle_one_request = functools.partial(_read_on, handler)
     type(handler).handle_one_request(handler)
 
 
 def _read_on(handler: Any) -> None:
     handler.close_connection = True
-    handler.rfile.pass_over()
+    if hasattr(handler.rfile, "pass_over"):
+        handler.rfile.pass_over()
+    else:  # the handler has put a file of its own around it
+        while handler.rfile.read(io.DEFAULT_BUFFER_SIZE):
+            pass
 
 
 _last_date: tuple[int, str] = (0, "")
@@ -120,27 +153,30 @@ def _date_time_string(handler: Any, timestamp: float | None = None) -> str:
 
 
 @functools.cache
-def _quick_parse_request() -> Any:
+def _quick_parse_request(stock: Any) -> Any:
     """Return http.server's own parse_request, with another parse_headers in its globals."""
     import http.client
     import http.server
 
     client = types.SimpleNamespace(**vars(http.client))
     client.parse_headers = quick_parse_headers(http.client)
-    stock = http.server.BaseHTTPRequestHandler.parse_request
     its_globals = {**vars(http.server), "http": types.SimpleNamespace(**{**vars(http), "client": client})}
     return types.FunctionType(stock.__code__, its_globals, stock.__name__, stock.__defaults__, stock.__closure__)
 
 
 def quick_parse_headers(client: Any) -> Callable[..., Any]:
     """Return `parse_headers` of the module `http.client`, quicker where the head is here and plain."""
-    slow, stock_class = client.parse_headers, client.HTTPMessage
+    stock, stock_class = client.parse_headers, client.HTTPMessage
+    is_own = _is_of(client, stock)
 
     def parse_headers(fp: Any, _class: Any = stock_class) -> Any:
+        slow = client.parse_headers
+        if type(fp) not in _FILES or _class is not stock_class or slow is not stock or not is_own:
+            return slow(fp, _class)
         ahead = fp.peek(1)
         end = ahead.find(b"\r\n\r\n")
         head = ahead[: end + 2]
-        if end < 0 or not _is_plain(head) or _is_composite(b"\n" + head):
+        if not 0 <= end <= _MOST_BYTES - 2 or not _is_plain(head) or _is_composite(b"\n" + head):
             return slow(fp, _class)
         fields = _fields(head.decode("iso-8859-1"))
         if len(fields) > _MOST_FIELDS:

@@ -32,7 +32,11 @@ class ListeningRow(Row):
         self.owned = owned
         self._identity = identity(sock) if owned else None
         super().__init__(loop, sock, name, limits, Phase.LISTENING)
-        loop.demultiplexer.set(self, READ)
+        try:
+            loop.demultiplexer.set(self, READ)
+        except BaseException:
+            loop.table.remove(self)  # nobody watches it, so nobody would end it
+            raise
 
     def settle(self) -> None:
         """Follow the pause reasons, or close."""

@@ -39,12 +39,20 @@ class ThreadingMixIn:
             try:
                 self.shutdown_request(request)
             finally:
-                if self._host is not None:
+                if self._host is not None:  # here too: a pool calls this in threads of its own
                     self._host.returned(request)
+
+    def _process_and_return(self: Any, request: Any, client_address: Any) -> None:
+        """Subclasses replace process_request_thread; the host must hear of the end all the same."""
+        try:
+            self.process_request_thread(request, client_address)
+        finally:
+            if self._host is not None:
+                self._host.returned(request)
 
     def process_request(self: Any, request: Any, client_address: Any) -> None:
         """Start a thread for the request."""
-        thread = start_thread(self.process_request_thread, (request, client_address), daemon=self.daemon_threads)
+        thread = start_thread(self._process_and_return, (request, client_address), daemon=self.daemon_threads)
         if self.block_on_close and not self.daemon_threads:
             # The finished ones are let go with each new one: a server that runs for ever must not collect them.
             self._threads = [*(old for old in self._threads or () if old.is_alive()), thread]

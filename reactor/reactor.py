@@ -96,6 +96,8 @@ class Reactor(Loop):
     ) -> Listener:
         at = endpoint_of(sock)
         name = name or f"{_name_of(handler)} {at}"
+        if _is_async(handler) and not isinstance(handler, type) and (framing is not None or way is not None):
+            raise ValueError(f"{name}: a coroutine reads frames by stream.frame(framing): drop framing= and way=")
         is_function = not isinstance(handler, type) and way is None and framing is None
         if sock.type == socket.SOCK_DGRAM and is_function:
             row: Any = DatagramRow(self, sock, name, limits, handler, self._spawn_returned)

@@ -20,7 +20,7 @@ from .framing import Framing
 from .limits import Limits
 from .loop import Loop
 from .offload import Gate
-from .phases import Phase
+from .phases import End, Phase
 from .ways import Choice, Way, choose
 
 # Handlers of these ways can be told that the loop drains. Threads are joined by server_close instead.
@@ -95,8 +95,14 @@ class Serving:
         )
 
     def shutdown(self) -> None:
-        """Stop `serve_forever` and wait until it has returned; legal in any thread, before the start, and twice."""
-        self._gate.shut()
+        """Stop serving; legal in any thread, before the start, and twice.
+
+        `serve_forever` is waited for. On a shared loop the listener is closed by the loop, which is not.
+        """
+        if self._host is not None and self._host.owned:
+            self._host.loop.call_soon(self._host.row.finish, End.FINISHED, "shutdown")
+        else:
+            self._gate.shut()
 
     def handle_request(self: Any) -> Any:
         """Handle one request; wait for it at most `timeout` seconds (and the socket's own timeout).

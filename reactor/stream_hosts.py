@@ -34,6 +34,11 @@ class StreamHost(Host):
 
     def welcome(self, request: Any, client_address: Any) -> None:
         """Take a connection through the hooks of the server."""
+        if hasattr(request, "do_handshake"):
+            raise TypeError(
+                f"{self.name}: get_request returned a TLS socket, and a handler of the way {self.way!r} needs a plain one; "
+                'use way="greenlet" or way="thread"'
+            )
         request.setblocking(False)
         no_delay(request)
         row = self._row(request, client_address)

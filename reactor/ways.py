@@ -49,18 +49,19 @@ def choose(server: Any, way: Way | None, framing: Framing[Any] | None, name: str
     if framing is not None and way not in (None, "framed"):
         raise ValueError(f'{name}: framing= makes way="framed", not {way!r}; drop one of the two')
     said = way or ("framed" if framing is not None else None) or _said_by(server, name)
+    is_coroutine = is_coroutine_handler(server.RequestHandlerClass)
+    if said is None and not is_coroutine and _is_stream(server):
+        said = getattr(server, "way_if_plain", None)
+        if said is None:
+            raise _nobody_says(server, name)
     if said is not None and said not in WAYS:
         raise ValueError(f"way={said!r} for {name}: one of {', '.join(WAYS)}")
-    if is_coroutine_handler(server.RequestHandlerClass):
+    if is_coroutine:
         return _coroutine(server, said, name)
     if said == "coroutine":
         raise ValueError(
             f"{name}: {server.RequestHandlerClass!r} is no coroutine; derive it from AsyncStreamRequestHandler"
         )
-    if said is None and _is_stream(server):
-        said = getattr(server, "way_if_plain", None)
-        if said is None:
-            raise _nobody_says(server, name)
     if said == "framed":
         return _framed(server, framing, name)
     if said == "greenlet":
@@ -117,8 +118,8 @@ def _framed(server: Any, framing: Any, name: str) -> Choice:
             f'{name}: way="framed" needs a framing, not {framing!r}: framing=Lines(), or HttpRequests() for a handler '
             "of http.server"
         )
-    if type(framing).encode is Framing.encode:
-        raise ValueError(f"{name}: {type(framing).__name__} has no encode(), which gives a handler its frame as bytes")
+    if not framing.encodes:
+        raise ValueError(f"{name}: {framing!r} has no encode(), which gives a blocking handler its frame as bytes")
     return Choice("framed", framing)
 
 

@@ -7,18 +7,25 @@ import os
 import select
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks import dribblers, idle, report, workloads
 from benchmarks import load as load_module
-from benchmarks import report, workloads
 from benchmarks.__main__ import main
+from benchmarks.dribble import Client, Dribble, Wheel
+from benchmarks.dribblers import Crowd, Hurried, Trial, Waits, percentile, times
 from benchmarks.load import Load, NoReply, Visitors, WrongReply, connect
 from benchmarks.peers import REFERENCE, SECOND_REFERENCE, SERVERS
 from benchmarks.process import Server, Unavailable
+from benchmarks.questions import ANY, HttpLoad, http_reply, http_request, is_right, question
 from benchmarks.rounds import Samples, Summary, bracketed_ratio, middle_half, play_round, rejection, rotated
+from benchmarks.sites import SITES
+from benchmarks.ways import ONE_THREAD, WAYS
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="the reference is an epoll loop")
 
@@ -147,8 +154,9 @@ def test_a_refused_connection_leaks_nothing() -> None:
 @pytest.mark.parametrize("workload", workloads.WORKLOADS.values(), ids=workloads.WORKLOADS)
 def test_no_two_requests_are_alike(workload: workloads.Workload) -> None:
     requests = [request for turn in workload.turns for request in turn]
-    assert len(requests) == 2 * workloads.CONNECTIONS == len(set(requests))
-    assert workload.units(3) == 3 * workloads.CONNECTIONS * workload.per_request
+    connections = len(workload.turns[0])
+    assert len(requests) == 2 * connections == len(set(requests))
+    assert workload.units(3) == 3 * connections * workload.per_request
 
 
 def test_sizes_of_the_requests() -> None:
@@ -212,7 +220,7 @@ def test_two_equal_processes_that_agree_make_a_run_believable(ratio: float) -> N
 def test_two_equal_processes_that_differ_make_it_worthless(ratio: float) -> None:
     reason = rejection("echo", Summary(4.0, ratio, ratio, ratio))
     assert reason is not None
-    assert reason.startswith("echo: two processes of the same bare loop differ by")
+    assert reason.startswith("echo: two processes of the same reference differ by")
 
 
 # The command and its report.
@@ -293,6 +301,217 @@ def test_a_peer_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_child_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Server, "_line", lambda self: "missing No module named 'trio'")
+    monkeypatch.setattr(Server, "line", lambda self: "missing No module named 'trio'")
     with Server(REFERENCE, "echo") as server, pytest.raises(Unavailable, match="bare: No module named 'trio'"):
         server.port()
+
+
+# The unmodified handlers, and the ways to run them.
+
+def port_of(server: Server) -> int:
+    try:
+        return server.port()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_answers_keep_alive_requests_rightly(way: str) -> None:
+    turns = workloads.both_turns(http_request, 20)
+    with Server(way, "http") as server, HttpLoad(connect(port_of(server), 20), turns, spin=False) as load:
+        load.run(4)
+        assert server.threads() == (1 if way in ONE_THREAD else 21)
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "threading-again"])
+def test_every_way_serves_every_site(way: str, site: str) -> None:
+    with Server(way, site) as server:
+        with closing(Hurried(port_of(server), site)) as client:
+            waits = client.ask(times(5))
+        assert all(wait.asked == 5 for wait in waits.values())
+        assert ("kept" in waits) is (site != "wsgi")
+        asked = [question(site, number, close=True) for number in range(20)]
+        dribble = Wheel(server.port(), asked, every_ms=2, arrive_ms=10).run()
+    assert (dribble.served, dribble.failed) == (20, {})
+
+
+REPLY = http_reply(http_request(7, 0))
+REAL = REPLY.replace(ANY * 29, b"Thu, 01 Jan 1970 00:00:00 GMT")
+
+
+@pytest.fixture
+def http_load() -> Iterator[HttpLoad]:
+    with HttpLoad([], [[]], spin=True) as load:
+        yield load
+
+
+def test_a_reply_with_any_date_is_right_however_it_is_split(http_load: HttpLoad) -> None:
+    assert len(REAL) == len(REPLY) != len(REAL.replace(b"GMT", b""))
+    for at in range(1, len(REAL)):
+        assert http_load.rest_of(http_load.rest_of(REPLY, REAL[:at]), REAL[at:]) == b""
+
+
+def test_any_other_byte_that_is_wrong_is_detected(http_load: HttpLoad) -> None:
+    for at, byte in enumerate(REAL):
+        if REPLY[at:at + 1] != ANY:
+            with pytest.raises(WrongReply):
+                http_load.rest_of(REPLY, REAL[:at] + bytes([byte ^ 1]) + REAL[at + 1:])
+    for wrong in (REAL + b".", b"", http_reply(http_request(8, 0))):
+        with pytest.raises(WrongReply):
+            http_load.rest_of(REPLY, wrong)
+
+
+def test_what_is_no_whole_reply_with_that_body() -> None:
+    body = REAL[-100:]
+    assert is_right(REAL, body)
+    for wrong in (REAL[:-1], REAL + b".", REAL.replace(b"200", b"404"), REAL.replace(b"h: 100", b"h: 10"), b""):
+        assert not is_right(wrong, body)
+    assert not is_right(REAL, body.lower().replace(b"/", b"!"))
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_no_two_questions_are_alike_and_a_dribbled_one_is_in_time(site: str) -> None:
+    asked = [question(site, number, close=True)[0] for number in range(1000)]
+    assert len(set(asked)) == 1000
+    assert max(map(len, asked)) * dribblers.FULL.every_ms / 1000 < 30  # Limits.request_s
+
+
+# The dribblers.
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        yield listener
+
+
+def test_a_client_sends_one_byte_each_time_round_the_wheel(listener: socket.socket) -> None:
+    wheel = Wheel(listener.getsockname()[1], [(b"ab", b""), (b"xyz", b"")], every_ms=10, arrive_ms=6)
+    assert [tick for tick in range(30) if wheel._turn(tick)] == [0, 3, 10, 13, 23]
+    for expected in (b"ab", b"xyz"):
+        with listener.accept()[0] as peer:
+            assert peer.recv(9) == expected
+    assert sum(wheel.run().failed.values()) == 2
+
+
+def answered_by_hand(listener: socket.socket, *actions: Callable[[socket.socket], object]) -> Dribble:
+    """The dribblers' fate when the first one to connect gets the first action, and so on."""
+    wheel = Wheel(listener.getsockname()[1], [(b"GET", b"yes")] * len(actions), every_ms=1, arrive_ms=1)
+    for tick in range(3):
+        wheel._turn(tick)
+    for action in actions:
+        with listener.accept()[0] as peer:
+            action(peer)
+    return wheel.run()
+
+
+def hang_up(peer: socket.socket) -> None:
+    assert peer.recv(3, socket.MSG_WAITALL) == b"GET"
+
+
+def reply_with(reply: bytes) -> Callable[[socket.socket], None]:
+    def act(peer: socket.socket) -> None:
+        assert peer.recv(3, socket.MSG_WAITALL) == b"GET"
+        peer.sendall(reply)
+    return act
+
+
+def test_who_was_served_and_who_was_not(listener: socket.socket) -> None:
+    right = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes"
+    dribble = answered_by_hand(listener, reply_with(right), hang_up, reply_with(right.replace(b"yes", b"yet")),
+                               reply_with(right), reply_with(right[:-1]))
+    assert dribble.served == 2
+    assert sorted(why.split()[0] for why in dribble.failed) == ["got"] * 3
+    assert sum(dribble.failed.values()) == 3
+    assert dribble.seconds < 10
+
+
+def test_the_verdict_on_a_client_that_was_cut_off() -> None:
+    with socket.socket() as sock:
+        client = Client(sock, b"GET", b"yes", at=1, reply=b"HTTP/1.1 408 ")
+        assert client.verdict() == "ended after 1 of 3 bytes with b'HTTP/1.1 408 '"
+
+
+class StoppedClock:
+    """Time that passes only when somebody sleeps, or when a question takes it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_server_that_stands_still_spoils_all_answers_that_were_due(monkeypatch: pytest.MonkeyPatch,
+                                                                     listener: socket.socket) -> None:
+    clock = StoppedClock()
+    takes = iter([0.001] * 10 + [0.100] + [0.001] * 300)
+    monkeypatch.setattr(dribblers, "EVERY_S", 0.002)
+    monkeypatch.setattr(dribblers, "time", clock)
+    monkeypatch.setattr(Hurried, "_ask_anew", lambda self: clock.sleep(next(takes)))
+    with closing(Hurried(listener.getsockname()[1], "wsgi")) as client:
+        waits = client.ask(times(300))["new"]
+    assert waits.p50_ms == pytest.approx(1.0)
+    assert waits.worst_ms == pytest.approx(100.0)
+    assert waits.p99_ms == pytest.approx(97.0)  # 100, 99, 98 are the highest three of 300
+
+
+@pytest.mark.parametrize(("percent", "value"), [(1, 1), (50, 50), (99, 99), (100, 100)])
+def test_percentiles_are_values_that_were_measured(percent: int, value: int) -> None:
+    assert percentile(range(1, 101), percent) == value
+    assert percentile([7.0], percent) == 7.0
+
+
+WAITS = Waits(100, 0.5, 1.0, 2.0)
+KEPT = Trial("wsgi", "framed", Crowd(10, 100, 100, 1.0), {"new": WAITS}, {"new": replace(WAITS, p99_ms=10.9)},
+             Dribble(10, {}, 1.0, 0.1), threads=1, cpu_s=0.1, waited_s=0.01)
+
+
+def test_a_promise_that_was_kept() -> None:
+    assert KEPT.broken() == []
+    assert replace(KEPT, way="thread", threads=12).broken() == []
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    ({"busy": {"new": replace(WAITS, p99_ms=11.1)}}, "p99 went from 1.00 to 11.10 ms"),
+    ({"dribble": Dribble(9, {"no reply": 1}, 1.0, 0.1)}, "9 of 10 dribblers were served; the others: {'no reply': 1}"),
+    ({"threads": 2}, "2 threads"),
+])
+def test_a_promise_that_was_broken(change: dict[str, Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                   capsys: pytest.CaptureFixture[str]) -> None:
+    trial = replace(KEPT, **change)
+    assert [reason in said for said in trial.broken()] == [True]
+    path = tmp_path / "figures.json"
+    for one, code in ((trial, 1), (KEPT, 0)):
+        monkeypatch.setattr(dribblers, "measure", lambda *_, one=one: one)
+        assert main(["--quick", "--only", "dribblers", "--servers", "framed", "--json", str(path)]) == code
+        written = json.loads(path.read_text())
+        assert written["accepted"] is (code == 0)
+        assert written["dribblers"][0]["busy"]["new"]["p99_ms"] == one.busy["new"].p99_ms
+        assert ("BROKEN: wsgi framed" in capsys.readouterr().err) is (code == 1)
+
+
+def test_waits_for_the_core_make_a_trial_worthless() -> None:
+    assert KEPT.rejection() is None
+    disturbed = replace(KEPT, waited_s=0.03)
+    assert (disturbed.rejection() or "").startswith("wsgi framed: the server waited 30 ms for its core in 1.0 s")
+    assert replace(disturbed, way="thread").rejection() is None
+
+
+def test_the_whole_of_a_small_trial() -> None:
+    trial = dribblers.measure("wsgi", "threading", Crowd(10, every_ms=2, arrive_ms=10, quiet_s=0.05), None)
+    assert (trial.dribble.served, trial.dribble.failed) == (10, {})
+    assert trial.threads > 1
+    assert trial.quiet["new"].asked > 0 < trial.busy["new"].asked
+    assert "wsgi threading, new" in report.dribblers_table([trial])
+
+
+def test_connections_at_rest_under_a_way() -> None:
+    rests = idle.measure_way("threading", idle.Crowd(idle.FIRST + 50, seconds=0.01), None)
+    assert list(rests) == ["threading, answered", "threading, never spoke"]
+    assert all(rest.connections == 150 and rest.bytes_per_connection > 0 for rest in rests.values())
+    assert "threading, never spoke" in report.idle_table(rests)

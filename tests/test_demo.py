@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -111,7 +112,8 @@ def test_once_it_talks_to_each_listener_and_shows_half_a_line(start: Start) -> N
     assert "  upper     < b'HELLO\\n'" in talk
     assert re.search(r"  greet .* RECEIVING  coroutine  6 B, until b'\\n' ", table)
     assert re.search(r"  backwards .* DETACHED   thread ", table)
-    assert len(re.findall(r" (?:listener|datagram)  ", table)) == (6 if hasattr(socket, "AF_UNIX") else 5)
+    assert re.search(r"  files .* RECEIVING  framed +\d+ B, until b'\\r\\n\\r\\n' ", table)
+    assert len(re.findall(r" (?:listener|datagram)  ", table)) == (7 if hasattr(socket, "AF_UNIX") else 6)
     assert re.search(
         r"^row \d+: RECEIVING for 0\.\d s: has 6 bytes, needs b'\\n' \(limit 80\); the request deadline ends it in ",
         table,
@@ -119,6 +121,7 @@ def test_once_it_talks_to_each_listener_and_shows_half_a_line(start: Start) -> N
     )
     assert "  greet     < b'Hello, Ann Boleyn\\n'" in end
     assert "  backwards < b'dodrawn\\n'" in end
+    assert "  files     < b'HTTP/1.1 200 OK\\r\\n'" in end
     assert re.search(r"\ndrained in \d\.\d\d s: \d+ finished, \d+ were idle, 0 aborted\n$", end)
 
 
@@ -210,29 +213,41 @@ def test_a_conversation_that_it_offers_works(start: Start, name: str, typed: str
     screen.rest()
 
 
+def test_its_own_files_are_served_and_nothing_is_logged(start: Start) -> None:
+    screen = start()
+    text = screen.until(lambda text: " waker " in text)
+    match = re.search(r"^  files +(http://127\.0\.0\.1:\d+/) in a browser$", text, re.MULTILINE)
+    assert match, text
+    with urllib.request.urlopen(match[1] + "demo.py", timeout=PATIENCE_S) as reply:
+        assert reply.read() == DEMO.read_bytes()
+    screen.process.send_signal(signal.SIGTERM)
+    screen.rest()
+
+
 def test_it_ends_after_some_seconds(start: Start) -> None:
     text = start("--seconds", "0.2").rest()
     assert re.search(r"\ndrained in 0\.\d\d s: 0 finished, 0 were idle, 0 aborted\n$", text)
 
 
 def test_the_ports_can_be_chosen(start: Start) -> None:
-    for _ in range(5):  # another process may take one of the five in between
-        base = five_free_ports()
+    for _ in range(5):  # another process may take one of them in between
+        base = six_free_ports()
         screen = start("--once", "--port-base", str(base))
         if screen.process.wait(PATIENCE_S) == 0:
             break
     text = screen.rest()
     chosen = [address(text, name)[1] for name in ("backwards", "greet", "chat", "daytime", "upper")]
     assert chosen == [base, base + 1, base + 2, base + 3, base + 4]
+    assert f"http://127.0.0.1:{base + 5}/" in text
 
 
-def five_free_ports() -> int:
-    """Return the first of five ports that are free just now."""
+def six_free_ports() -> int:
+    """Return the first of six ports that are free just now."""
     while True:
         with ExitStack() as stack:
             base = 0
             try:
-                for i in range(5):
+                for i in range(6):
                     probe = stack.enter_context(socket.socket())
                     probe.bind(("127.0.0.1", base and base + i))
                     base = base or probe.getsockname()[1]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reactor import demultiplexer
+from reactor import End, demultiplexer
 from reactor.demultiplexer import BATCH_ROWS, FD_SETSIZE, Demultiplexer, DirectEpoll, wait_readable
 from reactor.table import READ, WRITE
 
@@ -34,6 +34,10 @@ class FakeRow:
         self.sock: Any = sock
         self.fd: int = sock.fileno()
         self.interest = 0
+        self.ended: list[tuple[End, str]] = []
+
+    def finish(self, end: End, detail: str) -> None:
+        self.ended.append((end, detail))
 
     def __repr__(self) -> str:
         return f"row of {self.fd}"
@@ -262,6 +266,7 @@ def test_a_socket_closed_behind_our_back_is_replaced_by_the_next_with_its_number
     assert row.fd == gone.fd
     watch(demux, row, READ)
     assert gone.interest == 0
+    assert gone.ended == [(End.ABORTED, f"its descriptor {gone.fd} was closed by somebody else")]
     peer.send(b"x")
     assert ready(demux) == {row: READ}
     demux.set(gone, 0)  # type: ignore[arg-type]

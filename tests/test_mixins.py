@@ -79,9 +79,9 @@ def test_a_thread_reports_to_its_host_after_the_request_is_shut_down() -> None:
     server.process_request("request", None)
     wait_for(host.event)
     assert order == ["shutdown, 0 told"]
-    ((what, request, thread),) = host.told
-    assert (what, request) == ("returned", "request")
-    assert thread != threading.current_thread().name
+    for what, request, thread in host.told:
+        assert (what, request) == ("returned", "request")
+        assert thread != threading.current_thread().name
     server.server_close()
 
 
@@ -102,8 +102,22 @@ def test_a_host_hears_of_the_end_of_a_thread_whatever_fails(error: BaseException
     server._host = host = Host()
     server.process_request("request", None)
     wait_for(host.event)
+    assert {told[:2] for told in host.told} == {("returned", "request")}
+    server.server_close()
+
+
+def test_a_host_hears_of_a_thread_whose_process_request_thread_was_replaced() -> None:
+    class Own(Threading):
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            self.calls.append("own")
+
+    server = Own()
+    server._host = host = Host()
+    server.process_request("request", None)
+    wait_for(host.event)
     assert [told[:2] for told in host.told] == [("returned", "request")]
     server.server_close()
+    assert server.calls == ["own", "server_close"]
 
 
 def test_without_a_host_a_thread_works_alone() -> None:

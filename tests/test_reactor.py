@@ -72,7 +72,7 @@ WRONG: dict[str, tuple[Any, Any, dict[str, Any], type[Exception], str]] = {
     "no scheme": ("127.0.0.1:80", echo, {}, ValueError, "not understood"),
     "no port": ("tcp://127.0.0.1", echo, {}, ValueError, "a host and a port are needed"),
     "a blocking function": ("tcp://127.0.0.1:0", blocking_function, {}, TypeError, "blocks"),
-    "a coroutine in a thread": ("tcp://127.0.0.1:0", echo, {"way": "thread"}, TypeError, "loop.listen"),
+    "a coroutine in a thread": ("tcp://127.0.0.1:0", echo, {"way": "thread"}, ValueError, "drop framing= and way="),
     "no such way": ("tcp://127.0.0.1:0", ours.BaseRequestHandler, {"way": "magic"}, ValueError, "one of"),
     "somebody else's address": ("tcp://192.0.2.1:80", echo, {}, OSError, r"cannot listen at tcp://192\.0\.2\.1:80"),
 }

@@ -43,7 +43,7 @@ def test_the_other_programs_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Reactor, "run", run_once)
     for program in PROGRAMS[1:]:
         exec(compile(program, "README.md", "exec"), {"__name__": "__main__"})
-    assert len([name for name in served if "TCPServer" in name]) == 2
+    assert [name.partition(" ")[0] for name in served] == ["TCPServer", "ThreadingTCPServer", "TCPServer", "HTTPServer"]
 
 
 def test_the_output_of_the_demo_is_what_it_prints() -> None:

@@ -28,7 +28,8 @@ import pytest
 MODULE_NAME = os.environ.get("SOCKETSERVER_UNDER_TEST", "reactor.socketserver")
 socketserver: Any = importlib.import_module(MODULE_NAME)
 
-PATIENCE_S = 10  # far more than any step here takes: it only turns a hang into a failure
+# Far more than any step here takes: it only turns a hang into a failure. (tests.mutants causes many, and waits less.)
+PATIENCE_S = float(os.environ.get("SOCKETSERVER_PATIENCE_S", 10))
 LOOPBACK = ("127.0.0.1", 0)
 
 ours_only = pytest.mark.skipif(

@@ -1,10 +1,12 @@
 """`handle_request`: one request, synchronously, in the calling thread, on the real socket, within a timeout."""
 
+import errno
 import io
 import os
 import select
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -155,13 +157,18 @@ def test_request_is_blocking_whatever_the_listener_is(listener_timeout: float | 
     assert seen == [(None, True)]
 
 
-def test_os_error_of_get_request_is_swallowed() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionAbortedError(), TimeoutError(), BlockingIOError(), OSError(errno.EMFILE, "no more"), ssl.SSLError(1)],
+    ids=["aborted", "timeout", "would block", "too many files", "TLS"],
+)
+def test_os_error_of_get_request_is_swallowed(error: OSError) -> None:
     class Failing(TimingServer):
         calls = 0
 
         def get_request(self) -> Any:
             self.calls += 1
-            raise ConnectionAbortedError
+            raise error
 
         def verify_request(self, request: Any, client_address: Any) -> bool:
             raise AssertionError
@@ -331,6 +338,28 @@ def test_from_a_handler_for_another_server() -> None:
         client = ask(outer.server_address, b"nested\n")
         outer.handle_request()
         assert read_all(client) == b"nested\n"
+
+
+def test_what_is_waited_for_is_the_servers_fileno() -> None:
+    """A server may have its own idea of when a request has come: the end of a pipe that its producer writes to."""
+
+    class Signalled(TimingServer):
+        def fileno(self) -> int:
+            return reader
+
+    reader, writer = os.pipe()
+    try:
+        with Signalled(LOOPBACK, EchoLine) as server:
+            server.timeout = 0
+            client = ask(server.server_address, b"here\n")
+            assert server.handle_request() == TIMED_OUT
+            os.write(writer, b"!")
+            server.handle_request()
+            assert read_all(client) == b"here\n"
+            assert server.timeouts == 1
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_on_a_socket_that_is_no_socket() -> None:

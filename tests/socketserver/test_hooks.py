@@ -1,8 +1,10 @@
 """The hooks: which runs when, how often, with what, and what happens when one of them fails."""
 
+import errno
 import functools
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -273,6 +275,23 @@ class TestErrors:
             server.notes = []
             client = ask(server.server_address)
             with pytest.raises(Failure):
+                (server.handle_request if server_loop is serve_one else server.serve_forever)()
+            assert read_all(client) == b""
+
+    @pytest.mark.parametrize("error", [Failure, ConnectionResetError, OSError])
+    def test_handle_error_may_raise_whatever_it_is(self, server_loop: Any, error: type[Exception]) -> None:
+        def failing(*_: object) -> None:
+            raise error("from the handler")
+
+        def handle_error(self: Any, request: Any, client_address: Any) -> None:
+            self.close_request(request)
+            raise
+
+        server_class = noting(socketserver.TCPServer, handle_error=handle_error)
+        with server_class(LOOPBACK, failing) as server:
+            server.notes = []
+            client = ask(server.server_address)
+            with pytest.raises(error, match="from the handler"):
                 (server.handle_request if server_loop is serve_one else server.serve_forever)()
             assert read_all(client) == b""
 
@@ -679,14 +698,28 @@ class TestServeForever:
         serving.stop()
         assert serving.error is None
 
-    def test_os_error_of_get_request_does_not_end_it(self, serve: Any) -> None:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ConnectionAbortedError(errno.ECONNABORTED, "aborted"),
+            ConnectionAbortedError(),
+            TimeoutError(),
+            BlockingIOError(),
+            OSError(errno.EINVAL, "an option that a connection which is gone does not take"),
+            OSError(errno.ENOTCONN, "getpeername() of such a connection"),
+            OSError(errno.EBADF, "a file that the hook has used"),
+            ssl.SSLError(1, "handshake"),
+        ],
+        ids=repr,
+    )
+    def test_os_error_of_get_request_does_not_end_it(self, serve: Any, error: OSError) -> None:
         class Failing(socketserver.TCPServer):  # type: ignore[misc]
             failures = 3
 
             def get_request(self) -> Any:
                 if self.failures:
                     self.failures -= 1
-                    raise ConnectionAbortedError
+                    raise error
                 return super().get_request()
 
         server = Failing(LOOPBACK, EchoLine)

@@ -248,9 +248,10 @@ class TestStreamRequestHandler:
     @pytest.mark.parametrize("wbufsize", [0, -1, 100])
     def test_closing_the_socket_after_the_handler_really_closes_it(self, pair: Any, wbufsize: int) -> None:
         request, client = pair
-        run_stream_handler(lambda it: it.wfile.write(b"x"), request, wbufsize=wbufsize)
+        handler = run_stream_handler(lambda it: it.wfile.write(b"x"), request, wbufsize=wbufsize)
         request.close()
         assert (client.recv(100), client.recv(100)) == (b"x", b"")
+        del handler  # it lived until here: the files were closed, not collected
 
     @pytest.mark.parametrize("wbufsize", [-1, 1, 100])
     def test_buffered_wfile_is_a_buffered_writer(self, pair: Any, wbufsize: int) -> None:
@@ -638,6 +639,33 @@ class TestInEachWay:
                 self.wfile.write(str(drained).encode())
 
         assert serve_with(way, Draining, b"line\n" + b"x" * 20_000, server_loop) == b"line\n20000"
+
+    def test_handler_may_select_on_its_connection_beside_others(self, way: Any, server_loop: Any) -> None:
+        """A tunnel: what comes from the client goes to the channel, what comes back goes to the client."""
+
+        class Tunnel(socketserver.BaseRequestHandler):  # type: ignore[misc]
+            def handle(self) -> None:
+                channel, far = socket.socketpair()
+                with channel, far:
+                    open_ends = [self.request, channel]
+                    while open_ends:
+                        readable, _, _ = select.select(open_ends, [], [], PATIENCE_S)
+                        assert readable
+                        if self.request in readable:
+                            data = self.request.recv(100)
+                            channel.sendall(data)
+                            far.sendall(far.recv(100).upper() if data else b"")
+                            if not data:
+                                channel.shutdown(socket.SHUT_WR)
+                                far.shutdown(socket.SHUT_WR)
+                                open_ends.remove(self.request)
+                        if channel in readable:
+                            data = channel.recv(100)
+                            self.request.sendall(data)
+                            if not data:
+                                open_ends.remove(channel)
+
+        assert serve_with(way, Tunnel, b"through", server_loop) == b"THROUGH"
 
     def test_child_process_may_take_over_the_connection(self, way: Any, server_loop: Any) -> None:
         class Gateway(socketserver.StreamRequestHandler):  # type: ignore[misc]

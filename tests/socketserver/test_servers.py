@@ -179,6 +179,34 @@ class TestBinding:
             assert server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
 
     @pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="needs SO_REUSEPORT")
+    @pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on loopback")
+    @pytest.mark.parametrize("allow", [True, False])
+    def test_reuse_port_on_ipv6(self, allow: bool) -> None:
+        server_class = type(
+            "Server6", (socketserver.TCPServer,), {"address_family": socket.AF_INET6, "allow_reuse_port": allow}
+        )
+        with server_class(("::1", 0), None) as server:
+            assert bool(server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)) is allow
+
+    @ours_only
+    @needs_unix
+    @pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="needs SO_REUSEPORT")
+    def test_reuse_port_is_for_ip(self, new_address: Any) -> None:
+        # Since Linux 6.12 a Unix socket refuses it (cpython#128916): older standard libraries fail there.
+        class Noting(socket.socket):
+            def setsockopt(self, *args: Any) -> None:
+                options.append(args[1])
+                super().setsockopt(*args)
+
+        options: list[int] = []
+        server_class = type("Server", (socketserver.UnixStreamServer,), {"allow_reuse_port": True})
+        with server_class(new_address(server_class), None, bind_and_activate=False) as server:
+            server.socket.close()
+            server.socket = Noting(socket.AF_UNIX)
+            server.server_bind()
+            assert socket.SO_REUSEPORT not in options
+
+    @pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="needs SO_REUSEPORT")
     def test_two_servers_on_one_port(self) -> None:
         class Sharing(socketserver.TCPServer):  # type: ignore[misc]
             allow_reuse_port = True
@@ -231,7 +259,8 @@ class TestBinding:
             server.handle_request()
             assert client.recv(100) == b"six"
 
-    def test_family_may_be_said_of_one_server(self) -> None:
+    @needs_unix
+    def test_family_may_be_said_of_one_server(self, new_address: Any) -> None:
         """As http.server does: `address_family` is read from the instance."""
 
         class Choosing(socketserver.TCPServer):  # type: ignore[misc]
@@ -239,8 +268,8 @@ class TestBinding:
                 self.address_family = family
                 super().__init__(*args)
 
-        with Choosing(socket.AF_INET, LOOPBACK, None) as server:
-            assert server.socket.family == socket.AF_INET
+        with Choosing(socket.AF_UNIX, new_address(socket.AF_UNIX), None) as server:
+            assert server.socket.family == socket.AF_UNIX
 
     @needs_unix
     def test_unix_path_is_there_while_serving(self, new_address: Any) -> None:

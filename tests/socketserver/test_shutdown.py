@@ -337,6 +337,46 @@ class TestAgain:
             join(thread)
 
 
+class TestInterrupt:
+    """Ctrl-C: serving leaves the program's signal handlers alone, Python's own for SIGINT among them."""
+
+    def test_keyboard_interrupt_leaves_an_idle_loop(self) -> None:
+        turned = threading.Event()
+        main = threading.get_ident()
+
+        class Turning(socketserver.TCPServer):  # type: ignore[misc]
+            def service_actions(self) -> None:
+                turned.set()
+
+        def interrupt() -> None:
+            wait_for(turned)
+            signal.pthread_kill(main, signal.SIGINT)
+
+        with Turning(LOOPBACK, EchoLine) as server:
+            thread = in_thread(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                server.serve_forever(poll_interval=0.01)
+            join(thread)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_handlers_of_signals_are_the_programs_own(self, number: signal.Signals) -> None:
+        def own(*_: object) -> None: ...
+
+        class Looking(socketserver.TCPServer):  # type: ignore[misc]
+            def service_actions(self) -> None:
+                seen.append(signal.getsignal(number))
+                raise Leave
+
+        seen: list[Any] = []
+        previous = signal.signal(number, own)
+        try:
+            with Looking(LOOPBACK, EchoLine) as server, pytest.raises(Leave):
+                server.serve_forever(poll_interval=0.01)
+        finally:
+            signal.signal(number, previous)
+        assert seen == [own]
+
+
 @ours_only
 class TestFromASignalHandler:
     """In the main thread, which is the one that waits in the loop."""

@@ -1,0 +1,1 @@
+"""Real packages on this library. `make packages` installs them; without them these tests are skipped."""
