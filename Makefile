@@ -9,7 +9,7 @@ NEEDED := 3, 11
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test cov lint types check conformance mutants bench clean
+.PHONY: help demo test packages cov lint types check conformance mutants bench clean
 
 help:  ## list the targets
 	@echo "make TARGET [PYTHON=python3.X] [VENV=.venv] [ARGS=...]"
@@ -21,6 +21,9 @@ demo: $(VENV)/.installed  ## run the demo (ARGS=--once: one round, then stop)
 
 test: $(VENV)/.installed-test  ## run every test (ARGS='-k table' for some)
 	$(PY) -m pytest $(ARGS)
+
+packages: $(VENV)/.installed-packages  ## install real packages that subclass socketserver, and run them on this library
+	$(PY) -m pytest tests/packages $(ARGS)
 
 cov: $(VENV)/.installed-test  ## run the tests and report the branches they never took
 	$(PY) -m coverage run -m pytest $(ARGS)

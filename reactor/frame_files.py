@@ -88,6 +88,16 @@ class FrameFile(io.BytesIO):
             raise StopIteration
         return line
 
+    def fileno(self) -> int:
+        """There is none.
+
+        Raises:
+            UnsupportedOperation: always; CGI, for one, wants to give it to a child.
+        """
+        raise io.UnsupportedOperation(
+            'fileno: a frame has no descriptor; who gives the connection to a child needs way="greenlet", "thread" or "fork"'
+        )
+
     def pass_over(self) -> None:
         """Read on behind the frame, whatever is left of it."""
         self.seek(0, io.SEEK_END)

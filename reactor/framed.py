@@ -230,8 +230,7 @@ class FramedRow(StreamRow):
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Queue the bytes of a file and return how many they were."""
-        seeks = offset > 0 or file.seekable()  # a pipe does not
-        if seeks:
+        if offset or file.seekable():  # a pipe does not
             file.seek(offset)
         sent = 0
         while count is None or sent < count:
@@ -240,8 +239,6 @@ class FramedRow(StreamRow):
                 break
             self.sendall(data)
             sent += len(data)
-        if seeks:
-            file.seek(offset + sent)
         return sent
 
     def shutdown(self, how: int) -> None:

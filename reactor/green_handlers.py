@@ -51,8 +51,6 @@ class Handler(greenlet):
 
     def resume(self, error: BaseException | None = None) -> Any:
         """Run it, from the loop, until it waits again or ends; `error` is raised where it waits."""
-        if self.waits_on is not None:
-            self.waits_on.forget(self)
         self.parent = getcurrent()
         return self.switch(error)
 
@@ -60,8 +58,8 @@ class Handler(greenlet):
         """Switch to the loop, until it resumes this greenlet; raise what it is resumed with."""
         try:
             error = self.parent.switch()  # type: ignore[union-attr]
-        finally:
-            if self.waits_on is not None:  # not by `resume`: thrown out by the collector
+        finally:  # however it comes back: the collector may have thrown it out
+            if self.waits_on is not None:
                 self.waits_on.forget(self)
         try:
             if error is not None:
@@ -82,6 +80,12 @@ def current() -> Handler | None:
     """Return the handler's greenlet that runs; None in other threads, forked children and outside of any."""
     green = getcurrent()
     return green if type(green) is Handler and green.generation == _generation else None
+
+
+def orphaned() -> bool:
+    """Is this a forked child, which goes on in a greenlet of its parent's?"""
+    green = getcurrent()
+    return type(green) is Handler and green.generation != _generation
 
 
 def _in_child() -> None:

@@ -9,12 +9,13 @@ for way="greenlet".
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
 from .acceptor import no_delay
 from .errors import Cancelled, describe
-from .green_handlers import Handler, current
+from .green_handlers import Handler, current, orphaned
 from .green_sockets import DONTWAIT
 from .greening import adopt, greened_contexts, release, ungreened_contexts
 from .guests import HostedAcceptor, has_mixin
@@ -43,6 +44,8 @@ class GreenAcceptor(HostedAcceptor):
         except Cancelled:
             return True
         finally:
+            if orphaned():  # a child that the handler has forked: it must never run on into its parent's loop
+                os._exit(0 if sys.exc_info()[0] is None else 1)
             green = current()
             if green is not None:
                 release(green)

@@ -122,6 +122,11 @@ def has_mixin(server: Any) -> bool:
     return hasattr(server, "process_request_thread") or hasattr(server, "collect_children")
 
 
+def has_own_get_request(server: Any) -> bool:
+    """Then it is called once for each time that somebody waits: it may report the error of a try too many."""
+    return getattr(server.get_request, "__qualname__", "") != "TCPServer.get_request"
+
+
 def let_nobody_wait(server: Any) -> None:
     """shutdown() of the standard module waits for a serve_forever that has never begun, and programs call it to stop."""
     is_shut_down = getattr(server, "_BaseServer__is_shut_down", None)

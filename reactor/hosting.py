@@ -23,6 +23,7 @@ from .guests import (
     HostedAcceptor,
     ServedRequests,
     has_mixin,
+    has_own_get_request,
     let_nobody_wait,
     overrides_service_actions,
     processor_of,
@@ -72,8 +73,8 @@ class Host:
             self._timeout_s = self._socket.gettimeout()
             self._socket.setblocking(False)
             limits = self.limits
-            if self.accepts_per_turn is not None:
-                limits = limits.replace(accepts_per_turn=self.accepts_per_turn)
+            if self.accepts_per_turn is not None or has_own_get_request(self.server):
+                limits = limits.replace(accepts_per_turn=self.accepts_per_turn or 1)
             self.row = self.acceptor(self, self._socket, limits)
         overridden = overrides_service_actions(self.server)
         if overridden or isinstance(self.processor, ForkingMixIn):

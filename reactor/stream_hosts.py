@@ -15,6 +15,7 @@ from .errors import describe
 from .frame_files import frame_file
 from .framed import FramedRow
 from .hosting import Host
+from .http_framing import HttpRequests
 from .http_handlers import maker_for
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .phases import End
@@ -91,7 +92,7 @@ class FramedHost(StreamHost):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._make = maker_for(self.server, once=True)
+        self._make = maker_for(self.server, once=isinstance(self.framing, HttpRequests))
 
     def _row(self, sock: Any, client_address: Any) -> FramedRow:
         assert self.framing is not None  # `choose` has seen to it

@@ -25,6 +25,7 @@ from .phases import EVENT_OF_END, Event, Phase
 from .table import READ, WRITE
 from .transports import PLAIN, SHUT
 
+_RECEIVING = Phase.RECEIVING
 _IDLE = Phase.IDLE  # looking a member up on its enum costs 40 ns on CPython 3.11, twice an event
 # What leads from one live phase to another when a turn has changed what the row waits for.
 EVENTS = {
@@ -94,6 +95,8 @@ class StreamRow(ConnectionRow):
                 self._need = frame
                 if frame.reply:
                     self._reply_early(frame.reply)
+                elif self.phase is _RECEIVING and self.interest == READ and self.no_more is None:
+                    return  # as before: settle would find nothing to change, byte after byte of a slow peer
                 break
             fresh = 1 + len(inbox.ahead) - cut  # lines cut ahead are spoken for in this turn
             self.requests += fresh - 1

@@ -13,6 +13,7 @@ lines "listening at ..." what they became. Numbers that differ from run to run m
 
 import ast
 import doctest
+import importlib.util
 import os
 import re
 import select
@@ -31,7 +32,11 @@ from reactor import Endpoint
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TESTED_ELSEWHERE = {"client.py", "demo.py"}  # every other example talks to the client; demo.py has a test of its own
-NEEDS = {"unix": hasattr(socket, "AF_UNIX"), "forking": hasattr(os, "fork")}
+NEEDS = {
+    "unix": hasattr(socket, "AF_UNIX"),
+    "forking": hasattr(os, "fork"),
+    "greenlet": importlib.util.find_spec("greenlet") is not None,
+}
 
 STARTED = re.compile(r"(\w*)\$ python examples/(\S+) ?(.*)")
 TYPED = re.compile(r"(\w+)> (.*)")

@@ -1,5 +1,6 @@
 """Framed handlers: one handler a frame, what keeps a connection, the `request` they see, large replies, and every end."""
 
+import array
 import contextlib
 import errno
 import functools
@@ -629,7 +630,7 @@ def test_the_timeout_of_a_handler_bounds_the_wait_for_the_next_frame(
 ) -> None:
     client = connect(serving(loop, type("Timed", (Upper,), {"timeout": 3}), idle_s=60))
     row = only(loop)
-    clock.advance(50)
+    clock.advance(5)
     ask(loop, client, b"a\n", b"A\n")
     for _ in range(5):
         clock.advance(2.9)
@@ -1011,7 +1012,7 @@ def test_recv(loop: Reactor, connect: Any) -> None:
 
     def handle(handler: Any) -> None:
         request = handler.request
-        got.extend([request.recv(2, socket.MSG_PEEK), request.recv(2), request.recv(0), request.recv(100)])
+        got.extend([request.recv(2, socket.MSG_PEEK), request.recv(2, socket.MSG_OOB), request.recv(0), request.recv(100)])
         got.extend([request.recv(100, socket.MSG_PEEK), request.recv(100), request.recv(100)])
 
     assert served(loop, connect, handle) == b""
@@ -1045,8 +1046,6 @@ def test_peeking_leaves_the_frame_and_the_connection(loop: Reactor, connect: Any
 
 
 def test_what_can_be_sent(loop: Reactor, connect: Any) -> None:
-    import array
-
     sent = []
 
     def handle(handler: Any) -> None:
@@ -1306,6 +1305,17 @@ def test_a_frame_on_disk_is_closed_whatever_the_handler_does(loop: Reactor, conn
     assert temporary_files() == before
 
 
+def test_a_file_that_was_read_to_its_end_and_closed_counts(loop: Reactor, connect: Any) -> None:
+    def handle(handler: Any) -> None:
+        with handler.request.makefile("rb") as file:
+            handler.request.sendall(file.read().upper())
+        handler.request.makefile("rb").close()
+
+    client = connect(serving(loop, handling(handle)))
+    ask(loop, client, b"a\n", b"A\n")
+    ask(loop, client, b"b\n", b"B\n")
+
+
 # -- large replies ----------------------------------------------------------------------------------------------------
 
 SMALL_OUTBOX = {"outbox_bytes": 100_000, "outbox_high_bytes": 50_000, "outbox_low_bytes": 10_000}
@@ -1352,6 +1362,23 @@ def test_a_reply_of_one_write_that_is_larger_than_the_outbox(loop: Reactor, conn
         row = only(loop)
         assert (row.phase, row.outbox_bytes, row.paused) == (Phase.IDLE, 0, frozenset())
         assert not isinstance(row.transport, SpoolingTransport)
+
+
+@pytest.mark.usefixtures("no_file_left")
+def test_what_is_spooled_is_counted_in_bytes(loop: Reactor, connect: Any) -> None:
+    items = array.array("I", range(100_000))
+
+    def handle(handler: Any) -> None:
+        narrow(handler)
+        handler.request.sendall(items)
+        handler.request.sendall(memoryview(items)[:10])
+        items[0] = 7  # what was written is written
+
+    expected = items.tobytes()
+    expected += expected[: 10 * items.itemsize]
+    client = connect(serving(loop, handling(handle), **SMALL_OUTBOX), receive_buffer=8192)
+    client.sendall(b"a\n")
+    assert receive_all(loop, client) == expected
 
 
 @pytest.mark.usefixtures("no_file_left")
@@ -1458,7 +1485,7 @@ def test_shutting_our_side_behind_a_reply_on_disk(loop: Reactor, connect: Any) -
 
 
 @pytest.mark.usefixtures("no_file_left")
-def test_a_full_outbox_and_a_bad_frame(connect: Any) -> None:
+def test_a_full_outbox_and_a_bad_frame(connect: Any, capsys: Any) -> None:
     """A refusal that finds no room must not cost more than its own row."""
     with Reactor(strict=True) as loop:
 
@@ -1481,3 +1508,4 @@ def test_a_full_outbox_and_a_bad_frame(connect: Any) -> None:
             receive_all(loop, client)
         until_gone(loop, row)
         assert listener.row.phase is Phase.LISTENING
+        assert capsys.readouterr().err == ""

@@ -185,6 +185,26 @@ def test_a_request_that_begins_after_a_rest_has_its_own_time(
     ask(loop, client, b"x", b"x")
 
 
+def test_the_time_of_a_request_begins_with_its_first_byte(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock
+) -> None:
+    def handle(sock: Any) -> None:
+        with sock.makefile("rb") as lines:
+            for line in lines:
+                sock.sendall(line)
+
+    client = connect(serve(handle, request_s=30))
+    row = only(loop)
+    ask(loop, client, b"one\n", b"one\n")
+    turns(loop)
+    clock.advance(60)
+    client.sendall(b"tw")
+    turn_until(loop, lambda: row.phase is Phase.RECEIVING)
+    clock.advance(29.9)
+    turns(loop)
+    ask(loop, client, b"o\n", b"two\n")
+
+
 @pytest.mark.parametrize("kind", [OSError, Exception, TimeoutError])
 def test_a_handler_that_catches_and_tries_again_is_cancelled(
     loop: Reactor, serve: Any, connect: Any, clock: ManualClock, kind: type[Exception]
@@ -253,6 +273,20 @@ def test_bytes_and_replies_are_signs_of_life(loop: Reactor, serve: Any, connect:
         clock.advance(9.5)
         turns(loop)
     ask(loop, client, b"x", b"x")
+
+
+def test_a_goodbye_may_be_long(loop: Reactor, serve: Any, connect: Any, clock: ManualClock) -> None:
+    def handle(sock: Any) -> None:
+        assert sock.recv(10) == b""
+        sock.sendall(BIG)
+        assert sock.recv(10) == b""
+
+    client = connect(serve(handle, idle_s=10), receive_buffer=4096)
+    row = only(loop)
+    turns(loop)
+    clock.advance(10.1)
+    assert receive_all(loop, client) == BIG
+    assert row.end is End.LIMIT
 
 
 def test_idle_ends_a_connection_whose_file_was_dropped(
@@ -655,7 +689,9 @@ def test_the_loop_may_be_stepped_from_any_greenlet(loop: Reactor, serve: Any, co
     for data in (b"one", b"two"):
         client.sendall(data)
         for _ in range(3):
-            greenlet.greenlet(lambda: loop.step(0.01)).switch()
+            stepping = greenlet.greenlet(lambda: loop.step(0.01))
+            stepping.switch()
+            assert stepping.dead  # a handler that waits comes back to whoever has resumed it
         assert receive(loop, client, 3) == data
 
 

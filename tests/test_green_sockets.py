@@ -29,6 +29,8 @@ from tests.green_servers import Server, serving, took
 from tests.running import Running
 
 pytest.importorskip("greenlet")
+from reactor.green_handlers import current
+
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 BIG = bytes(range(256)) * (20 << 10)  # 5 MiB: more than two socket buffers hold
@@ -912,6 +914,8 @@ def test_a_descriptor_that_was_detached_and_closed_may_be_the_next_connections(
     clock.advance(5.1)
     turn_until(loop, lambda: ended)
     ask(loop, second, b"two", b"two")
+    assert loop.green_rows[fds[1]] in streams(loop)
+    assert len(streams(loop)) == 2
     second.shutdown(socket.SHUT_WR)
     assert receive_all(loop, second) == b""
     for client in (opener, first, second):
@@ -1152,8 +1156,9 @@ def test_a_child_blocks_in_the_socket_and_never_in_the_loop(loop: Reactor, serve
             if pid == 0:
                 status = 1
                 try:
+                    assert current() is None
                     sock.settimeout(5)
-                    assert sock.gettimeout() == 5
+                    assert sock.gettimeout() == socket.socket.gettimeout(sock) == 5
                     sock.settimeout(None)
                     line = file.readline()
                     assert file.readline() == b"two\n"
@@ -1176,6 +1181,36 @@ def test_a_child_blocks_in_the_socket_and_never_in_the_loop(loop: Reactor, serve
     assert status == 0
     client.close()
     turn_until(loop, lambda: not streams(loop))
+
+
+@needs_fork
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_child_that_returns_from_the_handler_ends(loop: Reactor, serve: Any, connect: Any, status: int) -> None:
+    pids: list[int] = []
+
+    def answer(sock: Any) -> None:
+        echo_once(sock)
+        sock.close()
+
+    def handle(sock: Any) -> None:
+        assert sock.recv(10) == b"fork"
+        pid = os.fork()
+        if pid == 0:
+            sock.sendall(b"from the child")
+            if status:
+                raise SystemExit
+            return
+        pids.append(pid)
+        sock.close()
+
+    listener = serve(handle, KeepsOpen)
+    client = connect(listener)
+    client.sendall(b"fork")
+    assert receive(loop, client, 14) == b"from the child"
+    assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == status
+    assert receive_all(loop, client) == b""
+    listener.server.RequestHandlerClass = lambda request, client_address, server: answer(request)
+    ask(loop, connect(listener), b"again", b"AGAIN")  # the loop is the parent's alone
 
 
 @needs_fork

@@ -454,6 +454,25 @@ def test_an_exit_of_a_handler_leaves_serve_forever(connect: Any) -> None:
         running.join()
 
 
+def test_handle_error_may_raise_again_and_leave_serve_forever(connect: Any) -> None:
+    class Raises(Server):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            raise
+
+    def fail(sock: Any) -> None:
+        sock.recv(1)
+        raise ValueError("no good")
+
+    with Raises(fail) as server:
+        running = Running(server.serve_forever)
+        client = connect(server.server_address)
+        client.sendall(b"x")
+        with pytest.raises(ValueError, match="no good"):
+            running.join()
+        assert client.recv(1) == b""
+        assert server.calls == ["shutdown_request"]
+
+
 def test_a_signal_drains_a_program() -> None:
     program = """
         import os, signal, socket, threading

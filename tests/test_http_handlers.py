@@ -507,6 +507,20 @@ def test_arguments_of_a_partial() -> None:
     assert seen == [(("a", "b"), {"k": 1, "m": 2})]
 
 
+def test_the_email_parser_is_not_asked_for_a_plain_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("email.parser.Parser", None)
+    assert replies(run(maker_for(server()))) == 1
+
+
+def test_handlers_of_all_servers_share_a_parser() -> None:
+    functions: list[Any] = []
+    handler = own(do_GET=lambda self: functions.append(self.parse_request.__func__))
+    for _ in range(2):
+        run(maker_for(server(handler)))
+    assert functions[0] is functions[1]
+    assert functions[0] is not handler.parse_request
+
+
 def test_slots_work() -> None:
     def do_GET(self: Any) -> None:
         self.color = self.path
@@ -653,7 +667,7 @@ def test_a_handle_that_asks_once_does_not_read_on() -> None:
     frame(b"GET /" + b"a" * 65537 + b" HTTP/1.1"), frame(b"GET / HTTP/1.1", b"Expect: 100-continue"), b"", b"\r\n",
     b"GET / HT",
     frame(b"GET / HTTP/1.1", b"Connection: keep-alive"), frame(b"GET / HTTP/1.0", b"Connection: keep-alive"),
-])  # fmt: skip
+], ids=lambda data: repr(data[:30]))  # fmt: skip
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 def test_the_same_reply_as_without_us(data: bytes, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1700000000.9)

@@ -18,7 +18,7 @@ FLOORS = [
     "listening acceptor connections streams datagrams detached waker",
     "signals drain stages loop",
     "coroutines handled coroutine_streams async_handlers frame_files framed offload mixins "
-    "green_rows green_sockets green_tls greening",
+    "green_handlers green_rows green_sockets green_tls greening",
     "listeners ways http_handlers guests hosting stream_hosts greenlet_hosts attaching",
     "request_handlers serving base_server servers socketserver substitute",
     "reactor",
@@ -36,7 +36,7 @@ IMPORTED_ONLY_BY = {
     "_thread": {"offload", "mixins"},
 }
 # Extras, and who may import them: everything else runs without.
-EXTRAS = {"greenlet": {"green_rows", "ways"}}
+EXTRAS = {"greenlet": {"green_handlers", "ways"}}
 FORK_NAMED_BY = {"offload", "mixins"}
 SOCKETS_MADE_BY = {
     *FLOORS[2].split(),
@@ -304,7 +304,7 @@ def test_what_is_allowed(tmp_path: pathlib.Path, name: str, source: str) -> None
         ("reactor/loop.py", "from .operate import top", 1),
         ("reactor/loop.py", "from reactor.handlers import echo", 1),
         ("reactor/loop.py", "import greenlet", 1),
-        ("reactor/green_rows.py", "import greenlet\nimport gevent", 2),
+        ("reactor/green_handlers.py", "import greenlet\nimport gevent", 2),
         ("reactor/loop.py", "import time", 1),
         ("reactor/loop.py", "def f():\n    from time import monotonic", 2),
         ("reactor/loop.py", "import selectors", 1),

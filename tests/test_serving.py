@@ -283,6 +283,40 @@ def test_a_handler_that_leaves_the_program_leaves_the_loop(kind: Any, client: An
 
 
 @each_framed
+def test_a_handle_error_that_fails_leaves_the_loop(kind: Any, client: Any) -> None:
+    class Strict(kind):  # type: ignore[misc]
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            raise
+
+    with made(Strict) as server:
+        serving = Running(server.serve_forever)
+        client(server).request("GET", "/fail")
+        with pytest.raises(ValueError, match="as asked"):
+            serving.join()
+        with running(server):
+            get(client(server), "/next")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill(SIGINT) is not Ctrl-C there")
+@pytest.mark.parametrize("kind", ["Mixed", "Own"])
+def test_ctrl_c_is_a_keyboard_interrupt(kind: str) -> None:
+    python(
+        f"""
+        import os, signal
+        from tests.test_serving import {kind}, made
+        with made({kind}) as server:
+            server.service_actions = lambda: os.kill(os.getpid(), signal.SIGINT)
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                pass
+            else:
+                raise AssertionError("as if nothing had happened")
+        """
+    )
+
+
+@each_framed
 def test_a_bad_request_costs_its_own_connection(kind: Any, client: Any) -> None:
     with made(kind) as server, running(server):
         with socket.create_connection(server.server_address, PATIENCE_S) as connection:
@@ -309,7 +343,7 @@ def test_service_actions_are_called_at_least_so_often(kind: Any) -> None:
         def service_actions(self) -> None:
             super().service_actions()
             calls.append(1)
-            if len(calls) == 5:
+            if len(calls) == 50:  # at the default rate that would take 25 s
                 called.set()
 
     with made(Serviced) as server, running(server, poll_interval=0.001):
@@ -442,6 +476,7 @@ def test_server_close_while_it_serves(kind: Any, client: Any) -> None:
         get(connection, "/close")
         get(connection, "/after")  # connections that are open go on
         assert server.socket.fileno() == -1
+        assert server._host is None or server._host.row.fd == -1  # it has left the table first
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(server.server_address)
         assert serving.thread.is_alive()
@@ -485,6 +520,26 @@ def test_handle_request_waits_for_so_long(kind: Any, where: str) -> None:
             assert connection.recv(1000).endswith(b"/1")
 
 
+def test_a_connection_that_fails_is_not_the_one() -> None:
+    class Unlucky(Own):
+        failed = False
+
+        def get_request(self) -> Any:
+            request, client_address = super().get_request()
+            if not self.failed:
+                self.failed = True
+                request.close()
+                raise ConnectionAbortedError("gone before it was here")
+            return request, client_address
+
+    with made(Unlucky) as server, connected(server), connected(server, GET % 2) as second:
+        server.timeout = PATIENCE_S
+        server.handle_timeout = lambda: "nobody"
+        second.shutdown(socket.SHUT_WR)
+        assert server.handle_request() is None
+        assert second.recv(1000).endswith(b"/2")
+
+
 def test_the_timeout_is_for_the_connection_not_for_the_request() -> None:
     with made(Own) as server, connected(server) as connection:
         server.timeout = 0
@@ -523,6 +578,13 @@ def test_handle_request_takes_one_connection_only(kind: Any) -> None:
             second.recv(1)
 
 
+def test_handle_request_does_not_wait_for_a_client_that_lingers() -> None:
+    with made(Own) as server, connected(server, b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n") as connection:
+        assert seconds_of(server.handle_request) < 1  # linger_s is 2
+        assert connection.recv(1000).endswith(b"/1")
+        assert connection.recv(1) == b""
+
+
 def test_handle_request_of_a_handler_that_leaves_the_program() -> None:
     with made(Own) as server, connected(server, b"GET /exit HTTP/1.1\r\nHost: a\r\n\r\n"):
         with pytest.raises(SystemExit):
@@ -541,11 +603,19 @@ def test_handle_request_of_a_handler_that_fails(capsys: Any) -> None:
 
 @pytest.mark.parametrize("kind", [MixedThreads, MixedThreading, MixedGreenlets])
 def test_handle_request_needs_no_loop_for_the_other_ways(kind: Any) -> None:
-    with made(kind) as server, connected(server, GET % 1) as connection:
+    kinds = []
+
+    class Noting(Web):
+        def handle(self) -> None:
+            kinds.append(type(self.request))
+            super().handle()
+
+    with made(kind, Noting) as server, connected(server, GET % 1) as connection:
         connection.shutdown(socket.SHUT_WR)
         server.handle_request()
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
         assert server._host is None
+        assert kinds == [socket.socket]
 
 
 # -- the mixin --------------------------------------------------------------------------------------------------------

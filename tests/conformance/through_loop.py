@@ -2,7 +2,7 @@
 
 What it is: a `handle_request` that runs a private loop, since half of CPython's tests call it and socketserver's own needs
 none, which would prove nothing about loops; and the count, by what can be *seen* where a handler is made (is this a
-greenlet, is the request a socket, is this the loop's thread) rather than by what the server was told. What it is not: part
+greenlet, is the request a row, is this the loop's thread) rather than by what the server was told. What it is not: part
 of the library, whose `handle_request` is socketserver's.
 """
 

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -118,6 +119,7 @@ class Program:
         self.process = subprocess.Popen(
             [sys.executable, "-u", *words], cwd=folder, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": path, **environment},
+            start_new_session=True,
         )  # fmt: skip
 
     def until(self, pattern: str) -> str:
@@ -130,9 +132,16 @@ class Program:
                 return found[1]
         raise AssertionError(f"it has ended with status {self.process.wait(PATIENCE_S)}:\n{self.text}")
 
+    def kill(self) -> None:
+        """End it, and what it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.rest()
+
     def rest(self) -> str:
         """Wait for the end, and return all that was printed."""
-        self.text += self.process.communicate(timeout=PATIENCE_S)[0]
+        if not self.process.stdout.closed:  # type: ignore[union-attr]
+            self.text += self.process.communicate(timeout=PATIENCE_S)[0]
         return self.text
 
 
@@ -144,8 +153,7 @@ def program(folder: Path, words: list[str], *, options: list[str] | None = None,
     try:
         yield running
     finally:
-        running.process.kill()
-        running.rest()
+        running.kill()
 
 
 def script(folder: Path, source: str, name: str = "served_script.py") -> str:
@@ -223,7 +231,7 @@ def assert_frozen(address: Address) -> None:
 
 
 def upload_awaited(address: Address, path: str = "/", body: bytes = b"12345", *fields: str) -> bytes:
-    """POST a body that is sent only when the server has said 100 Continue; return the reply, and what 100s it has sent more."""
+    """POST a body that is sent only when the server has said 100 Continue; return what comes behind that."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", "Connection: close", "Expect: 100-continue", *fields]
     with socket.create_connection(address, PATIENCE_S) as client, client.makefile("rb") as replies:
         client.sendall("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode())

@@ -124,11 +124,22 @@ def test_the_standard_runserver_is_frozen_by_silence(tmp_path: Path) -> None:
             served.assert_frozen(address)
 
 
+def test_the_autoreloader_starts_its_child_without_us(tmp_path: Path) -> None:
+    """A limit: it makes a command line of its own, `python -m django runserver`; --noreload, or another reloader."""
+    served.script(tmp_path, SITE.replace("b\"ok\"", "__import__('socketserver').__name__"), "site_of_the_test.py")
+    words = [word for word in RUNSERVER if word != "--noreload"]
+    with served.program(tmp_path, words, options=["--way", "greenlet"]) as running:
+        address = ("127.0.0.1", int(running.until(r"http://127\.0\.0\.1:([1-9]\d*)/")))
+        assert served.curl(served.url(address)) == b"socketserver"
+
+
 def test_one_slow_upload_among_others() -> None:
     """A body that is half sent is a row in the table; others are answered meanwhile."""
-    with served.hosted(make(WSGIServer), framing=served.HTTP_WAYS["framed"]["framing"]) as listener:
-        with socket.create_connection(listener.address, served.PATIENCE_S) as slow:
-            slow.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
-            assert served.curl(served.url(listener.address, "/echo")) == b"GET 0 0"
-            slow.sendall(b"cd")
-            assert b"POST 4 394" in slow.makefile("rb").read()
+    with (
+        served.hosted(make(WSGIServer), framing=served.HTTP_WAYS["framed"]["framing"]) as listener,
+        socket.create_connection(listener.address, served.PATIENCE_S) as slow,
+    ):
+        slow.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+        assert served.curl(served.url(listener.address, "/echo")) == b"GET 0 0"
+        slow.sendall(b"cd")
+        assert b"POST 4 394" in slow.makefile("rb").read()

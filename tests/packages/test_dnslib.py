@@ -64,23 +64,24 @@ def test_packets(way: str) -> None:
 
 @served.every_way(TCP_WAYS)
 def test_connections(way: str) -> None:
-    with served.hosted(make(tcp=True), **TCP_WAYS[way]) as listener:
-        with served.silent_clients(listener.address):
-            assert ask(listener.address, "one.test", tcp=True) == 1
-            assert len(dig(listener.address, "many.test", "+tcp")) == 1000
+    with served.hosted(make(tcp=True), **TCP_WAYS[way]) as listener, served.silent_clients(listener.address):
+        assert ask(listener.address, "one.test", tcp=True) == 1
+        assert len(dig(listener.address, "many.test", "+tcp")) == 1000
 
 
 @served.every_way(TCP_WAYS)
 def test_a_question_in_pieces(way: str) -> None:
     question = dnslib.DNSRecord.question("one.test").pack()
     message = struct.pack("!H", len(question)) + question
-    with served.hosted(make(tcp=True), **TCP_WAYS[way]) as listener:
-        with socket.create_connection(listener.address, served.PATIENCE_S) as client:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for at in (0, 2, 7):  # recv() of the handler may return two bytes at first, but not one: it says "Truncated"
-                client.sendall(message[at : {0: 2, 2: 7}.get(at)])
-                assert ask(listener.address, "one.test", tcp=True) == 1  # another one is served meanwhile
-            answer = client.makefile("rb").read()
+    with (
+        served.hosted(make(tcp=True), **TCP_WAYS[way]) as listener,
+        socket.create_connection(listener.address, served.PATIENCE_S) as client,
+    ):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in (0, 2, 7):  # recv() of the handler may return two bytes at first, but not one: it says "Truncated"
+            client.sendall(message[at : {0: 2, 2: 7}.get(at)])
+            assert ask(listener.address, "one.test", tcp=True) == 1  # another one is served meanwhile
+        answer = client.makefile("rb").read()
     assert len(dnslib.DNSRecord.parse(answer[2:]).rr) == 1
 
 
@@ -89,13 +90,15 @@ def test_one_byte_of_a_length(way: str) -> None:
     """socketserver's recv() returns the one byte, and the handler gives up; only a whole frame does not come in bytes."""
     question = dnslib.DNSRecord.question("one.test").pack()
     message = struct.pack("!H", len(question)) + question
-    with served.hosted(make(tcp=True), **TCP_WAYS[way]) as listener:
-        with socket.create_connection(listener.address, served.PATIENCE_S) as client:
-            client.sendall(message[:1])
-            assert ask(listener.address, "one.test", tcp=True) == 1
-            if way == "framed":
-                client.sendall(message[1:])
-            assert bool(client.makefile("rb").read()) == (way == "framed")
+    with (
+        served.hosted(make(tcp=True), **TCP_WAYS[way]) as listener,
+        socket.create_connection(listener.address, served.PATIENCE_S) as client,
+    ):
+        client.sendall(message[:1])
+        assert ask(listener.address, "one.test", tcp=True) == 1
+        if way == "framed":
+            client.sendall(message[1:])
+        assert bool(client.makefile("rb").read()) == (way == "framed")
 
 
 PROGRAM = """

@@ -8,7 +8,6 @@ Limits: the select is the selector's own, so framed and in a greenlet each reque
 """
 
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +91,30 @@ def test_what_is_sent_behind_the_last_request_is_not_answered(way: str) -> None:
     assert b"GET /2" not in reply  # the reply to the first said that the connection ends
 
 
+# -- TLS, and processes --------------------------------------------------------------------------------------------------
+
+HELD = "accept() of a TLS socket does the handshake in the loop's thread, and a silent client never sends its part"
+
+
+@pytest.mark.parametrize("way", ["greenlet", pytest.param("thread", marks=pytest.mark.xfail(reason=HELD))])
+def test_tls(way: str) -> None:
+    pytest.importorskip("cryptography", reason=served.NEEDED)
+    with served.hosted(make(ssl_context="adhoc"), way=way) as listener:
+        page = f"https://127.0.0.1:{listener.port}/page"
+        assert served.curl("--insecure", page) == b"GET /page 0 0"
+        assert served.curl("--insecure", "-T", "-", page, stdin=BODY) == b"PUT /page " + SAID
+        with served.silent_clients(listener.address):
+            assert served.curl("--insecure", "--max-time", "3", page) == b"GET /page 0 0"
+
+
+@served.every_way(THREADED_WAYS)
+def test_hosted_with_processes(way: str) -> None:
+    with served.hosted(make(processes=2), **THREADED_WAYS[way]) as listener:
+        page = served.url(listener.address, "/page")
+        served.check_http(listener.address, "/page", b"GET /page 0 0")
+        assert served.curl("-T", "-", page, stdin=BODY) == b"PUT /page " + SAID
+
+
 PROGRAM = """
     import sys
     from werkzeug.serving import run_simple
@@ -110,6 +133,24 @@ def test_substituted(way: str, threaded: bool, tmp_path: Path) -> None:
         address = ("127.0.0.1", int(running.until(r"Running on http://127.0.0.1:(\d+)")))
         served.check_http(address, "/", b"ok")
         served.assert_silence_stops(address, "thread" if threaded else way, lambda: served.curl(served.url(address)))
+
+
+RELOADING = """
+    import socketserver
+    from werkzeug.serving import run_simple
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [socketserver.__name__.encode()]
+    run_simple("127.0.0.1", 0, application, use_reloader=True)
+"""
+
+
+def test_its_reloader_starts_its_child_with_us(tmp_path: Path) -> None:
+    """It repeats the whole command line, unlike Django's."""
+    words = [served.script(tmp_path, RELOADING)]
+    with served.program(tmp_path, words, options=["--way", "greenlet"]) as running:
+        address = ("127.0.0.1", int(running.until(r"Running on http://127.0.0.1:(\d+)")))
+        assert served.curl(served.url(address)) == b"reactor.socketserver"
 
 
 def test_the_standard_server_is_frozen_by_silence(tmp_path: Path) -> None:
@@ -147,10 +188,3 @@ def test_pytest_httpserver(options: list[str], tmp_path: Path) -> None:
         text = running.rest()
     assert "2 passed" in text, text
     assert time.monotonic() - began < served.PATIENCE_S
-
-
-def test_its_own_request_and_ours_agree() -> None:
-    """The request that urllib makes is answered as curl's is."""
-    with served.hosted(make(), framing=HttpRequests()) as listener:
-        with urllib.request.urlopen(served.url(listener.address, "/x"), data=b"abc", timeout=served.PATIENCE_S) as reply:
-            assert reply.read() == b"POST /x 3 294"
