@@ -32,7 +32,8 @@ from .errors import (
     MissingExtraError,
     ReactorError,
 )
-from .framing import Fixed, Framing, LengthPrefixed, Lines, Need, Netstring, Raw, Until
+from .framing import Framing, Need
+from .framings import Fixed, LengthPrefixed, Lines, Netstring, Raw, Until
 from .http_framing import HttpRequests
 from .limits import Limits
 from .listeners import HostableServer, Listener

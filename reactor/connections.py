@@ -21,8 +21,10 @@ from typing import Any
 
 from .buffers import Chunk, Inbox
 from .errors import ConnectionLost, EndOfStream, LimitError, ReactorError
-from .framing import RAW, Framing, Need
+from .framing import Framing
+from .framings import RAW
 from .limits import Limits
+from .needs import Need
 from .phases import RULES, End, Event, Phase
 from .snapshots import Kind
 from .table import Row

@@ -21,7 +21,8 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from .coroutines import Suspension, Task, coroutine_of, suspend
 from .errors import ConnectionLost, EndOfStream, FramingError
-from .framing import LINES, RAW, Fixed, Framing, Lines, Raw, Until
+from .framing import Framing
+from .framings import LINES, RAW, Fixed, Lines, Raw, Until
 from .handled import HandledRow
 from .phases import Phase
 

@@ -20,7 +20,8 @@ from typing import Any
 from .buffers import Inbox
 from .connections import LIVE, ConnectionRow
 from .errors import EndOfStream, LimitError, ReactorError
-from .framing import RAW, Need
+from .framings import RAW
+from .needs import Need
 from .phases import EVENT_OF_END, Event, Phase
 from .table import READ, WRITE
 from .transports import PLAIN, SHUT

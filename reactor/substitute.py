@@ -28,7 +28,8 @@ from typing import Any, NoReturn, get_args
 from . import socketserver as ours
 from .base_server import BaseServer
 from .errors import MissingExtraError
-from .framing import Framing, Lines, Raw
+from .framing import Framing
+from .framings import Lines, Raw
 from .http_framing import HttpRequests
 from .ways import Way
 

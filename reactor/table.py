@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .addresses import Peer
-from .framing import Need
 from .limits import Limits
+from .needs import Need
 from .phases import GOOD_ENDS, RULES, End, Event, Phase, exit_of
 from .snapshots import Kind, RowSnapshot, as_text, explain
 

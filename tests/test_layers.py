@@ -12,7 +12,7 @@ import pytest
 # Under `if TYPE_CHECKING:` it may also import from the right of its own floor, but never from above.
 FLOORS = [
     "errors limits phases clock",
-    "buffers needs framing http_heads http_framing deadlines timers",
+    "buffers needs framing framings http_heads http_framing deadlines timers",
     "addresses snapshots observers table transports spools",
     "demultiplexer",
     "listening acceptor connections streams datagrams detached waker",
