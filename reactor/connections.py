@@ -125,9 +125,12 @@ class ConnectionRow(Row):
             deadline = None if limit_s is None else self.request_at + limit_s
         else:
             deadline = super().deadline_at()
-        if self.outbox is None or self.stalled_at is None or self.limits.write_stall_s is None:
-            return deadline  # what was written in this turn has yet to be flushed: settle guards what is left of it
-        stall = self.stalled_at + self.limits.write_stall_s
+        if self.outbox is None or self.limits.write_stall_s is None:
+            return deadline
+        if self.stalled_at is not None:
+            stall = self.stalled_at + self.limits.write_stall_s
+        else:  # written in this turn and not flushed yet: the row is busy now, and may be idle from now on
+            stall = self.loop.now + min(self.limits.write_stall_s, self.limits.idle_s or self.limits.write_stall_s)
         if deadline is None or self.phase in (Phase.IDLE, Phase.FLUSHING) or self.pause_reasons:
             return stall  # who reads a long reply is not idle, and what we do not read meanwhile is not late
         return min(stall, deadline)

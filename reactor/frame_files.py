@@ -103,6 +103,10 @@ class FrameFile(io.BytesIO):
         self.seek(0, io.SEEK_END)
         self.past_end = True
 
+    def stay_within(self) -> None:
+        """Forget that it was read past its end."""
+        self.past_end = False
+
 
 class _Noticing(io.RawIOBase):
     """An unbuffered file that notices reads at its end, under the buffer of a `SpooledFrameFile`."""
@@ -141,6 +145,10 @@ class SpooledFrameFile(io.BufferedReader):
     def pass_over(self) -> None:
         """Read on behind the frame, whatever is left of it."""
         self.raw.past_end = True
+
+    def stay_within(self) -> None:
+        """Forget that it was read past its end."""
+        self.raw.past_end = False
 
 
 class ReplyFile(io.RawIOBase):

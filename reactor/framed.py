@@ -245,8 +245,8 @@ class FramedRow(StreamRow):
         """End our side once what was written is sent (SHUT_WR), or the connection (SHUT_RDWR)."""
         if self.end is None and how == socket.SHUT_RDWR:
             self.finish(End.FINISHED, "shut down by this program")
-        elif self.end is None and how == socket.SHUT_WR:
-            self.write_eof()
+        elif self.end is None and how == socket.SHUT_WR and not (self.file is not None and self.file.past_end):
+            self.write_eof()  # else: it took the end of its frame for the end of the stream, and tidies up (Django)
 
     def settimeout(self, timeout_s: float | None) -> None:
         """Bound the wait for the next frame; within one there is nothing to wait for."""

@@ -51,7 +51,7 @@ class Host:
         self._timeout_s: float | None = None
         self._service: Any = None
         self._path = path
-        self._closing = self._listens = False
+        self._closing = self._listens = self._shakes_hands = False
         self.server_closed = False
         self._watched: set[int] = set()  # process ids with a pidfd in the table
         self._requests: dict[int, DetachedRow] = {}  # by the identity of the request
@@ -72,6 +72,7 @@ class Host:
             # A client that resets between select() and accept() would block a blocking listener; see `close`.
             self._timeout_s = self._socket.gettimeout()
             self._socket.setblocking(False)
+            self._leave_handshake()
             limits = self.limits
             if self.accepts_per_turn is not None or has_own_get_request(self.server):
                 limits = limits.replace(accepts_per_turn=self.accepts_per_turn or 1)
@@ -83,6 +84,21 @@ class Host:
             self.loop.hooks.append((self._service, every))
         if self.owned:
             self.loop.farewells.append(self.farewell)
+
+    def _leave_handshake(self) -> None:
+        """accept() of a TLS socket shakes hands, and a silent client would hold the loop: the thread or child does it."""
+        if self.way in ("thread", "fork") and getattr(self._socket, "do_handshake_on_connect", False):
+            self._socket.do_handshake_on_connect = False
+            self._shakes_hands = True
+
+    def shake_hands(self, request: Any) -> bool:
+        """Do it, where the request is worked on; False: there is nobody to talk to (socketserver drops these, too)."""
+        if self._shakes_hands:
+            try:
+                request.do_handshake()
+            except OSError:
+                return False
+        return True
 
     def _unwatched(self) -> bool:
         """Are there children whose end no pidfd would announce?"""
@@ -96,6 +112,8 @@ class Host:
             self._socket.close()  # give the port back now; server_close may have to wait for threads
         elif self._listens and self._socket.fileno() >= 0:
             self._socket.settimeout(self._timeout_s)
+            if self._shakes_hands:
+                self._socket.do_handshake_on_connect = True
         self._closing = True
         self._forget()
 

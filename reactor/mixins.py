@@ -45,10 +45,15 @@ class ThreadingMixIn:
     def _process_and_return(self: Any, request: Any, client_address: Any) -> None:
         """Subclasses replace process_request_thread; the host must hear of the end all the same."""
         try:
-            self.process_request_thread(request, client_address)
+            if self._host is None or self._host.shake_hands(request):
+                self.process_request_thread(request, client_address)
+            else:
+                self.shutdown_request(request)
         finally:
             if self._host is not None:
                 self._host.returned(request)
+
+    _process_and_return.__name__ = "process_request_thread"  # threads are named after it, as in socketserver
 
     def process_request(self: Any, request: Any, client_address: Any) -> None:
         """Start a thread for the request."""
@@ -131,7 +136,8 @@ class ForkingMixIn:
             if self._host is not None:
                 # A packet's request is (data, socket). A listening socket is not kept: the port would stay open.
                 in_child(self._host.loop, request if isinstance(request, tuple) else (request,))
-            self.finish_request(request, client_address)
+            if self._host is None or self._host.shake_hands(request):
+                self.finish_request(request, client_address)
             status = 0
         except Exception:
             self.handle_error(request, client_address)

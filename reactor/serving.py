@@ -154,3 +154,4 @@ class ReactorMixIn(Serving):
     """
 
     way_if_plain: Way | None = "thread"
+    daemon_threads = True  # as of http.server's ThreadingHTTPServer: a silent client must not hold up server_close()

@@ -125,7 +125,8 @@ class StreamRow(ConnectionRow):
         try:
             return self.framing.next_frame(inbox, True)
         except EndOfStream:
-            raise self.no_more from None
+            pass  # raised in here, the other would have it as its context, whose traceback keeps the row alive
+        raise self.no_more
 
     def _frame(self, frame: Any, wire_bytes: int) -> None:
         self.requests += 1

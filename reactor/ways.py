@@ -13,6 +13,7 @@ installed, no framing is ever assumed, and on a shared loop a blocking handler t
 
 from __future__ import annotations
 
+import functools
 import importlib
 import socket
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -85,7 +86,15 @@ def _said_by(server: Any, name: str) -> Any:
         return "thread"
     if hasattr(server, "collect_children"):
         return "fork"
-    return "framed" if _is_framing(getattr(server.RequestHandlerClass, "framing", None)) else None
+    return "framed" if _is_framing(getattr(_handler_of(server), "framing", None)) else None
+
+
+def _handler_of(server: Any) -> Any:
+    """Return the handler class itself: http.server binds a directory to its own with functools.partial."""
+    handler = server.RequestHandlerClass
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return handler
 
 
 def _is_stream(server: Any) -> bool:
@@ -108,9 +117,11 @@ def _coroutine(server: Any, said: Any, name: str) -> Choice:
 
 
 def _framed(server: Any, framing: Any, name: str) -> Choice:
+    if hasattr(getattr(server, "socket", None), "do_handshake"):
+        raise ValueError(f'{name}: its socket speaks TLS, which is not cut into frames here; use way="greenlet" or "thread"')
     if not _is_stream(server):
         raise ValueError(f"{name}: only streams are cut into frames, and a packet is one already; drop framing=")
-    for owner in (server, server.RequestHandlerClass):
+    for owner in (server, _handler_of(server)):
         framing = framing if framing is not None else getattr(owner, "framing", None)
     framing = framing if framing is not None else getattr(server, "framing_if_plain", None)
     if not _is_framing(framing):

@@ -289,6 +289,19 @@ def test_a_goodbye_may_be_long(loop: Reactor, serve: Any, connect: Any, clock: M
     assert row.end is End.LIMIT
 
 
+def test_a_client_that_stays_after_its_time_is_not_waited_for(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock
+) -> None:
+    client = connect(serve(echo, idle_s=10, linger_s=2))
+    row = only(loop)
+    turns(loop)
+    clock.advance(10.1)
+    turn_until(loop, lambda: row.phase is Phase.LINGERING)
+    clock.advance(2.1)
+    until_gone(loop, row)
+    client.close()
+
+
 def test_idle_ends_a_connection_whose_file_was_dropped(
     loop: Reactor, serve: Any, connect: Any, clock: ManualClock
 ) -> None:
@@ -340,6 +353,49 @@ def test_work_has_its_time_wherever_the_handler_waits(
     assert row.end is End.LIMIT
     assert others[0].fileno() >= 0
     quiet.close()
+
+
+def test_work_that_goes_on_is_told_once(loop: Reactor, serve: Any, connect: Any, clock: ManualClock) -> None:
+    others: list[Any] = []
+    heard: list[str] = []
+
+    def other(sock: Any) -> None:
+        others.append(sock)
+        sock.recv(10)
+
+    def handle(sock: Any) -> None:
+        sock.recv(10)
+        while True:
+            try:
+                others[0].recv(10)
+            except TimeoutError as error:
+                heard.append(str(error))
+
+    connect(serve(other, idle_s=None))
+    turn_until(loop, lambda: others)
+    client = connect(serve(handle, work_s=20))
+    client.sendall(b"x")
+    turn_until(loop, lambda: [row.phase for row in streams(loop)] == [Phase.IDLE, Phase.WORKING])
+    clock.advance(20.1)
+    turns(loop, 5)
+    assert len(heard) == 1
+
+
+def test_a_timeout_of_the_handlers_own_goes_first(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock
+) -> None:
+    def handle(sock: Any) -> None:
+        sock.settimeout(5)
+        with pytest.raises(TimeoutError, match="^timed out$"):
+            sock.sendall(BIG)
+
+    client = connect(serve(handle, write_stall_s=5), receive_buffer=4096)
+    row = only(loop)
+    turn_until(loop, lambda: row.phase is Phase.WORKING)
+    clock.advance(5.1)
+    turn_until(loop, lambda: row.phase is Phase.LINGERING)
+    assert row.end is End.FINISHED
+    client.close()
 
 
 def test_a_peer_that_takes_nothing_is_out_of_time(
@@ -492,6 +548,43 @@ def test_closing_a_row_ends_its_handlers_input(loop: Reactor, serve: Any, connec
     assert receive_all(loop, client) == b"bye"
 
 
+def test_closing_a_row_lets_its_reply_arrive(loop: Reactor, serve: Any, connect: Any) -> None:
+    client = connect(serve(lambda sock: sock.sendall(BIG)), receive_buffer=4096)
+    row = only(loop)
+    turn_until(loop, lambda: row.phase is Phase.WORKING)
+    row.close()
+    assert receive_all(loop, client) == BIG
+
+
+def test_a_row_that_another_handler_has_read_is_watched_no_more(
+    serve_everywhere: Any, connect: Any
+) -> None:
+    loop, serve = serve_everywhere
+    socks: list[Any] = []
+    got: list[bytes] = []
+
+    def quiet(sock: Any) -> None:
+        socks.append(sock)
+        socks[0].recv(10)
+
+    def reads(sock: Any) -> None:
+        got.append(socks[1].recv(1))
+        socks[0].recv(10)
+
+    listener = serve(quiet)
+    clients = []
+    for count in (1, 2):
+        clients.append(connect(listener))
+        turn_until(loop, lambda count=count: len(socks) == count)
+    connect(serve(reads))
+    turn_until(loop, lambda: len(streams(loop)) == 3)
+    turns(loop)
+    clients[1].sendall(b"x" * 100)
+    turn_until(loop, lambda: got)
+    assert all(not turn.ready for turn in turns(loop, 5))
+    clients[0].close()
+
+
 def test_a_descriptor_closed_behind_our_back_is_an_error_of_its_handler(
     serve_everywhere: Any, connect: Any, logged: Any
 ) -> None:
@@ -587,10 +680,37 @@ def test_a_drain_ends_the_idle_at_once_and_lets_the_others_finish(
     turn_until(loop, lambda: len(streams(loop)) == 1)
     half.sendall(b"o\n")
     assert receive(loop, half, 4) == b"TWO\n"
-    clock.advance(1)
+    turn_until(loop, lambda: not [row for row in streams(loop) if row.phase is not Phase.LINGERING])
+    assert receive_all(loop, half) == b""
     half.close()
     report = loop.run(handle_signals=False)
     assert ([row.end for row in report.idle], len(report.finished), len(report.aborted)) == ([End.DRAINED] * 2, 1, 0)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_drain_lingers_for_replies_that_were_just_sent(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock, late: bool
+) -> None:
+    client = connect(serve(echo))
+    row = only(loop)
+    ask(loop, client, b"x", b"x")
+    turns(loop)
+    clock.advance(late)
+    loop.stop(drain_s=10)
+    turns(loop)
+    assert row.phase is (Phase.CLOSED if late else Phase.LINGERING)
+    client.close()
+    loop.run(handle_signals=False)
+
+
+def test_a_drain_does_not_wait_for_a_row_that_only_lingers(loop: Reactor, serve: Any, connect: Any) -> None:
+    client = connect(serve(lambda sock: sock.sendall(b"bye")))
+    row = only(loop)
+    turn_until(loop, lambda: row.phase is Phase.LINGERING)
+    loop.stop(drain_s=10)
+    report = loop.run(handle_signals=False)
+    assert len(report.finished) == 1
+    assert client.recv(10) == b"bye"
 
 
 def test_the_deadline_of_a_drain_cancels_the_rest(

@@ -979,7 +979,10 @@ def test_two_handlers_that_wait_to_write_to_one_socket_both_do(loop: Reactor, se
 
     def slow(sock: Any) -> None:
         target.append(sock)
+        got.append(sock.recv(10))
         sock.recv(10)
+
+    got: list[bytes] = []
 
     def writer(sock: Any) -> None:
         mark = sock.recv(1)
@@ -993,13 +996,17 @@ def test_two_handlers_that_wait_to_write_to_one_socket_both_do(loop: Reactor, se
     for mark, client in zip((b"a", b"b"), writers, strict=True):
         client.sendall(mark)
     turn_until(loop, lambda: len(streams(loop)) == 3 and len(loop.green_rows[target[0].fileno()].waiters) == 3)
+    reader.sendall(b"meanwhile")
+    turn_until(loop, lambda: got)
+    assert got == [b"meanwhile"]
     data = receive(loop, reader, 2 * len(BIG))
     assert (data.count(b"a"), data.count(b"b")) == (len(BIG), len(BIG))
     turn_until(loop, lambda: len(done) == 2)
     reader.close()
 
 
-def test_a_socket_that_another_handler_closes(loop: Reactor, serve: Any, connect: Any) -> None:
+@pytest.mark.parametrize("shuts", [False, True])
+def test_a_socket_that_another_handler_closes(loop: Reactor, serve: Any, connect: Any, shuts: bool) -> None:
     target: list[Any] = []
 
     def victim(sock: Any) -> None:
@@ -1007,6 +1014,8 @@ def test_a_socket_that_another_handler_closes(loop: Reactor, serve: Any, connect
         sock.recv(10)
 
     def closer(sock: Any) -> None:
+        if shuts:  # then it lingers
+            target[0].shutdown(socket.SHUT_WR)
         target[0].close()
 
     listener = serve(victim)
@@ -1014,8 +1023,8 @@ def test_a_socket_that_another_handler_closes(loop: Reactor, serve: Any, connect
     turn_until(loop, lambda: target)
     (row,) = streams(loop)
     connect(serve(closer))
-    until_gone(loop, row)
     turn_until(loop, lambda: listener.server.errors)
+    assert row.phase is (Phase.LINGERING if shuts else Phase.CLOSED)
     error = took(listener, OSError)
     assert isinstance(error, OSError)
     assert error.errno == 9

@@ -25,6 +25,9 @@ class Host:
         self.told: list[tuple[Any, ...]] = []
         self.event = threading.Event()
 
+    def shake_hands(self, request: Any) -> bool:
+        return True
+
     def returned(self, request: Any) -> None:
         self.told.append(("returned", request, threading.current_thread().name))
         self.event.set()

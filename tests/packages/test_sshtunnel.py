@@ -69,14 +69,14 @@ def test_hosted(name: str, way: Any, far_side: Any) -> None:
     with (
         served.hosted(make(getattr(sshtunnel, name), far_side), way=way) as listener,
         served.silent_clients(listener.address, 2) as clients,
+        contextlib.ExitStack() as stack,
     ):
-        with contextlib.ExitStack() as stack:
-            far_sides = [stack.enter_context(far_side.accept()[0]) for _ in clients]
-            for number, client in enumerate(clients):
-                client.sendall(bytes([number]))
-            assert {far.recv(1) for far in far_sides} == {b"\0", b"\1"}  # in no order: each has a thread
-            with socket.create_connection(listener.address, served.PATIENCE_S) as client, far_side.accept()[0] as far:
-                check(client, far)
+        far_sides = [stack.enter_context(far_side.accept()[0]) for _ in clients]
+        for number, client in enumerate(clients):
+            client.sendall(bytes([number]))
+        assert {far.recv(1) for far in far_sides} == {b"\0", b"\1"}  # in no order: each has a thread
+        with socket.create_connection(listener.address, served.PATIENCE_S) as client, far_side.accept()[0] as far:
+            check(client, far)
 
 
 def test_in_a_greenlet_its_select_holds_the_loop(far_side: Any) -> None:
