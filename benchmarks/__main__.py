@@ -1,12 +1,13 @@
 """`python -m benchmarks`: run the workloads, print their tables, and say when they are not to be believed.
 
 Exit code 0: measured. 1: rejected because the run contradicts itself (see `rounds`), or a server answered wrongly.
-2: the arguments make no sense, or this system has no epoll.
+2: the arguments make no sense, or this system has no epoll. A promise that was not kept (see `dribblers`) is a 1, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import select
 import signal
@@ -14,19 +15,21 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from benchmarks import idle, report, rounds, workloads
+from benchmarks import dribblers, idle, peers, report, rounds, ways, workloads
 from benchmarks.load import NoReply, WrongReply
-from benchmarks.peers import REFERENCE, SECOND_REFERENCE, SERVERS
-from benchmarks.process import Server, ServerDied, Unavailable, pinned_to, two_cores
+from benchmarks.process import Server, ServerDied, Unavailable, busy_share, pinned_to, two_cores
 
-EVERYTHING = [*workloads.WORKLOADS, "idle"]
+EVERYTHING = [*workloads.WORKLOADS, "idle", "dribblers"]
+LOOK_S = 0.5  # at what else the machine does
+UNLESS_ASKED = ("http-10", "http-1")  # left out
+REFERENCES = (peers.REFERENCE, peers.SECOND_REFERENCE, ways.REFERENCE, ways.SECOND_REFERENCE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     cores = two_cores()
     found = report.Report(cores, options.quick)
-    print(report.introduction(cores), flush=True)
+    print(report.introduction(cores, busy_share(LOOK_S)), flush=True)
     try:
         with pinned_to(cores and cores.load):
             run(found, options)
@@ -39,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_text(json.dumps(found.as_dict(), indent=2) + "\n")
     for reason in found.rejections:
         print(f"\nREJECTED: {reason}", file=sys.stderr)
+    for reason in found.broken:
+        print(f"\nBROKEN: {reason}", file=sys.stderr)
     return 0 if found.accepted else 1
 
 
@@ -46,10 +51,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks",
                                      description="CPU per message, beside a bare epoll loop.")
     parser.add_argument("--quick", action="store_true", help="less than a minute, and less exact")
-    parser.add_argument("--only", type=chosen_from(EVERYTHING), default=EVERYTHING, metavar="A,B",
-                        help=f"some of: {', '.join(EVERYTHING)}")
-    parser.add_argument("--servers", type=chosen_from(SERVERS), metavar="A,B",
-                        help=f"some of: {', '.join(SERVERS)} (default: all that are installed)")
+    parser.add_argument("--only", type=chosen_from(EVERYTHING), metavar="A,B",
+                        default=[name for name in EVERYTHING if name not in UNLESS_ASKED],
+                        help=f"some of: {', '.join(EVERYTHING)} (default: all but {', '.join(UNLESS_ASKED)})")
+    parser.add_argument("--servers", type=chosen_from([*peers.SERVERS, *ways.WAYS]), metavar="A,B",
+                        help=f"some of: {', '.join(peers.SERVERS)} (these speak echo and lines), "
+                             f"{', '.join(ways.WAYS)} (and these http); default: all that are installed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args(arguments)
     if not hasattr(select, "epoll"):
@@ -73,16 +80,18 @@ def run(found: report.Report, options: argparse.Namespace) -> None:
         print(flush=True)
         if name == "idle":
             run_idle(found, servers)
+        elif name == "dribblers":
+            run_dribblers(found, [way for way in servers if way in (options.servers or ways.ONE_THREAD)])
         else:
             run_workload(found, workloads.WORKLOADS[name], servers)
 
 
 def installed(found: report.Report) -> list[str]:
-    """Leave out the peers that are not there, and say so; one that was asked for by name has to be there."""
+    """Leave out the servers that are not there, and say so; one that was asked for by name has to be there."""
     there = []
-    for name in SERVERS:
+    for name in [*peers.SERVERS, *ways.WAYS]:
         try:
-            with Server(name, "echo") as server:
+            with Server(name, "echo" if name in peers.SERVERS else "http") as server:
                 server.port()
             there.append(name)
         except Unavailable as reason:
@@ -92,21 +101,35 @@ def installed(found: report.Report) -> list[str]:
 
 
 def run_workload(found: report.Report, workload: workloads.Workload, servers: Sequence[str]) -> None:
-    others = [SECOND_REFERENCE, *(name for name in servers if name not in (REFERENCE, SECOND_REFERENCE))]
+    others = [name for name in servers if name in workload.servers and name not in REFERENCES]
     effort = workloads.QUICK if found.quick else workloads.FULL
-    rows = workloads.measure(workload, others, effort, found.cores).summary()
+    rows = workloads.measure(workload, [workload.second_reference, *others], effort, found.cores).summary()
     found.cpu[workload.name] = rows
-    print(report.cpu_table(workload.name, workload.unit, rows), flush=True)
-    if reason := rounds.rejection(workload.name, rows[SECOND_REFERENCE]):
+    print(report.cpu_table(workload.name, workload.unit, workload.reference, rows), flush=True)
+    if reason := rounds.rejection(workload.name, rows[workload.second_reference]):
         found.rejections.append(reason)
 
 
 def run_idle(found: report.Report, servers: Sequence[str]) -> None:
     crowd = (idle.QUICK if found.quick else idle.FULL).within_limits()
-    for name in dict.fromkeys([REFERENCE, *servers]):
-        if name != SECOND_REFERENCE:
+    for name in dict.fromkeys([peers.REFERENCE, *servers]):
+        if name in ways.WAYS and name != ways.SECOND_REFERENCE:
+            found.idle |= idle.measure_way(name, crowd, found.cores)
+        elif name in peers.SERVERS and name != peers.SECOND_REFERENCE:
             found.idle[name] = idle.measure(name, crowd, found.cores)
     print(report.idle_table(found.idle), flush=True)
+
+
+def run_dribblers(found: report.Report, servers: Sequence[str]) -> None:
+    crowd = dribblers.QUICK if found.quick else dribblers.FULL
+    for site, way in itertools.product(dribblers.SITES, [name for name in servers if name in ways.WAYS]):
+        trial = dribblers.measure(site, way, crowd, found.cores)
+        found.dribblers.append(trial)
+        found.broken += trial.broken()
+        if reason := trial.rejection():
+            found.rejections.append(reason)
+    if found.dribblers:
+        print(report.dribblers_table(found.dribblers), flush=True)
 
 
 if __name__ == "__main__":

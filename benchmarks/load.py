@@ -35,11 +35,16 @@ class NoReply(Exception):
 
 
 class Load:
-    """One connection for each request. `turns` are sent alternately, so that a reply of the wave before is no match."""
+    """One connection for each request. `turns` are sent alternately, so that a reply of the wave before is no match.
 
-    def __init__(self, connections: Sequence[socket.socket], turns: Sequence[Sequence[bytes]], *, spin: bool) -> None:
+    The reply to a request is the request itself, unless `replies` (turns of them, too) says otherwise.
+    """
+
+    def __init__(self, connections: Sequence[socket.socket], turns: Sequence[Sequence[bytes]],
+                 replies: Sequence[Sequence[bytes]] | None = None, *, spin: bool) -> None:
         self._connections = {sock.fileno(): sock for sock in connections}
         self._turns = [dict(zip(self._connections, turn, strict=True)) for turn in turns]
+        self._replies = [dict(zip(self._connections, turn, strict=True)) for turn in replies or turns]
         self._asked = dict.fromkeys(self._connections, -1)
         self._timeout_s = 0.0 if spin else REPLY_S
         self._poller = select.epoll()
@@ -70,11 +75,12 @@ class Load:
 
     def _ask(self, fd: int) -> bytes:
         """Send the next request of one connection: not the one before, whose reply would else pass for this one's."""
-        turn = self._asked[fd] = self._asked[fd] + 1
-        request = self._turns[turn % len(self._turns)][fd]
+        self._asked[fd] += 1
+        turn = self._asked[fd] % len(self._turns)
+        request = self._turns[turn][fd]
         if self._connections[fd].send(request) != len(request):
             raise WrongReply("a request did not fit into the socket buffer: the server does not read")
-        return request
+        return self._replies[turn][fd]
 
     def collect(self, due: dict[int, bytes], more: int = 0) -> None:
         """Receive until nothing is due; when its reply is complete and right, a connection asks again, `more` times."""
@@ -88,11 +94,15 @@ class Load:
             for fd, _ in ready:
                 data = connections[fd].recv(RECEIVE_BYTES)
                 expected = due.pop(fd, b"")
-                if data != expected:
-                    due[fd] = rest_of(expected, data)
+                if data != expected and (rest := self.rest_of(expected, data)):
+                    due[fd] = rest
                 elif left[fd]:
                     left[fd] -= 1
                     due[fd] = self._ask(fd)
+
+    def rest_of(self, expected: bytes, data: bytes) -> bytes:
+        """What is still to come after `data`, which was not exactly what was expected."""
+        return rest_of(expected, data)
 
 
 def rest_of(expected: bytes, data: bytes) -> bytes:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
@@ -61,17 +61,39 @@ def pinned_to(core: int | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-class Server:
-    """A running server. Leaving the `with` block kills it, whatever it was doing: it has nothing to save."""
+def busy_share(seconds: float) -> float:
+    """How much of the machine somebody uses while this process sleeps, 0 to 1; 0 where the system does not tell."""
+    before = _all_cores()
+    time.sleep(seconds)
+    passed = [after - earlier for after, earlier in zip(_all_cores(), before, strict=True)]
+    idle = sum(passed[3:5])  # proc(5), /proc/stat: user, nice, system, idle, iowait ...
+    return 1 - idle / sum(passed) if sum(passed) else 0.0
 
-    def __init__(self, name: str, protocol: str, core: int | None = None) -> None:
+
+def _all_cores() -> list[int]:
+    try:
+        return [int(ticks) for ticks in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    except OSError:
+        return []
+
+
+class Child:
+    """A process of this package. Leaving the `with` block kills it, whatever it was doing: it has nothing to save.
+
+    Args:
+        name: what messages call it.
+        module: what it runs.
+        arguments: of its `main`.
+        core: where; the last of its arguments.
+    """
+
+    def __init__(self, name: str, module: str, *arguments: object, core: int | None) -> None:
         self.name = name
-        command = [sys.executable, "-m", "benchmarks.serve", name, protocol, NO_CORE if core is None else str(core)]
+        command = [sys.executable, "-m", module, *map(str, arguments), NO_CORE if core is None else str(core)]
         # Its own process group: Ctrl-C is for the parent, which then ends its servers without a traceback from each.
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0,
                                          env=_environment(), process_group=0)
         self.pid = self._process.pid
-        self._port: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -85,10 +107,34 @@ class Server:
         self._process.wait()
         self._output.close()
 
+    def has_spoken(self) -> bool:
+        """Is there a line to read, or nobody left who could write one?"""
+        return bool(select.select([self._output], [], [], 0)[0])
+
+    def line(self) -> str:
+        ready, _, _ = select.select([self._output], [], [], ANSWER_S)
+        line = self._output.readline() if ready else b""
+        if not line:
+            raise ServerDied(f"the process {self.name!r} {'ended' if ready else 'said nothing'}; see its messages above")
+        return line.decode().strip()
+
+    @property
+    def _output(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+
+class Server(Child):
+    """A running server."""
+
+    def __init__(self, name: str, protocol: str, core: int | None = None) -> None:
+        super().__init__(name, "benchmarks.serve", name, protocol, core=core)
+        self._port: int | None = None
+
     def port(self) -> int:
         """Waits for the server to be listening. Not in the constructor, so that many servers can start side by side."""
         if self._port is None:
-            line = self._line()
+            line = self.line()
             if line.startswith("missing "):
                 raise Unavailable(f"{self.name}: {line.removeprefix('missing ')}")
             self._port = int(line)
@@ -103,43 +149,46 @@ class Server:
         self._until_asleep()
         return int(self._status()["VmRSS"].split()[0]) * 1024
 
+    def threads(self) -> int:
+        return int(self._status()["Threads"])
+
+    def waited_s(self) -> float:
+        """How long its threads were ready to run and had no core, since they started."""
+        return sum(int(waited) for _, waited, _ in self._schedstat()) / 1e9
+
     def wakeups(self) -> int:
         """How often the server has run since it started: a server with nothing to do should not run at all."""
         return sum(int(times) for _, _, times in self._schedstat())
 
-    @property
-    def _output(self) -> IO[bytes]:
-        assert self._process.stdout is not None
-        return self._process.stdout
-
-    def _line(self) -> str:
-        ready, _, _ = select.select([self._output], [], [], ANSWER_S)
-        line = self._output.readline() if ready else b""
-        if not line:
-            raise ServerDied(f"the server {self.name!r} {'ended' if ready else 'said nothing'}; see its messages above")
-        return line.decode().strip()
-
     def _ask_cpu_ns(self) -> int:
         os.kill(self.pid, signal.SIGUSR1)
-        return int(self._line())
+        return int(self.line())
 
     def _until_asleep(self) -> None:
         give_up_at = time.monotonic() + SLEEP_S
-        while self._state() == "R" and time.monotonic() < give_up_at:
+        while self._runs() and time.monotonic() < give_up_at:
             time.sleep(0.0005)
 
-    def _state(self) -> str:
+    def _runs(self) -> bool:
+        """Is one of its threads running, or waiting for a core?"""
         try:
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0]
-        except FileNotFoundError:
-            return "?"
+            return any(path.read_text().rpartition(") ")[2][0] == "R" for path in self._tasks("stat"))
+        except (FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            return True
 
     def _status(self) -> dict[str, str]:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     def _schedstat(self) -> list[list[str]]:
-        return [path.read_text().split() for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")]
+        found = []
+        for path in self._tasks("schedstat"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+                found.append(path.read_text().split())
+        return found
+
+    def _tasks(self, file: str) -> list[Path]:
+        return list(Path(f"/proc/{self.pid}/task").glob(f"*/{file}"))
 
 
 def _environment() -> dict[str, str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from benchmarks.dribblers import Trial
 from benchmarks.idle import Rest
 from benchmarks.process import Cores
 from benchmarks.rounds import Summary
 
 Table = list[list[str]]
+BUSY = 0.1  # of the machine
 
 
 @dataclass(slots=True)
@@ -22,12 +24,14 @@ class Report:
     quick: bool
     cpu: dict[str, dict[str, Summary]] = field(default_factory=dict)  # workload → server → figures
     idle: dict[str, Rest] = field(default_factory=dict)
+    dribblers: list[Trial] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)  # promises
     skipped: dict[str, str] = field(default_factory=dict)
     rejections: list[str] = field(default_factory=list)
 
     @property
     def accepted(self) -> bool:
-        return not self.rejections
+        return not self.rejections and not self.broken
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -41,17 +45,26 @@ class Report:
             "skipped": self.skipped,
             "cpu": {workload: {name: asdict(row) for name, row in rows.items()} for workload, rows in self.cpu.items()},
             "idle": {name: asdict(rest) for name, rest in self.idle.items()},
+            "dribblers": [asdict(trial) for trial in self.dribblers],
+            "broken": self.broken,
         }
 
 
-def introduction(cores: Cores | None) -> str:
+def introduction(cores: Cores | None, busy: float = 0.0) -> str:
+    """Where this is measured, and a warning if the machine is not idle.
+
+    Two equal processes may agree on a busy machine, too. But a thread that is pushed off its core may hold the lock of the
+    interpreter, and all others wait: `ThreadingHTTPServer` was seen to spend twice the CPU then, one thread a tenth more.
+    """
     where = (f"server on core {cores.server}, load on core {cores.load}" if cores
              else "server and load share the cores they find: expect noise")
-    return f"Python {platform.python_version()}, {platform.system()} {platform.release()}; {where}"
+    warning = (f"\nWARNING: others use {busy:.0%} of this machine. Servers with threads suffer most: ratios to them flatter"
+               if busy > BUSY else "")
+    return f"Python {platform.python_version()}, {platform.system()} {platform.release()}; {where}{warning}"
 
 
-def cpu_table(workload: str, unit: str, rows: Mapping[str, Summary]) -> str:
-    head = [workload, f"CPU µs/{unit}", "× bare", "middle half of the rounds"]
+def cpu_table(workload: str, unit: str, reference: str, rows: Mapping[str, Summary]) -> str:
+    head = [workload, f"CPU µs/{unit}", f"× {reference}", "middle half of the rounds"]
     body = [[name, f"{row.us:.2f}", f"{row.ratio:.3f}", f"{row.low:.3f} – {row.high:.3f}" if row.low < row.high else ""]
             for name, row in rows.items()]
     return aligned([head, *body])
@@ -59,9 +72,27 @@ def cpu_table(workload: str, unit: str, rows: Mapping[str, Summary]) -> str:
 
 def idle_table(rests: Mapping[str, Rest]) -> str:
     first = next(iter(rests.values()))
-    head = ["idle", f"bytes/connection ({first.connections:,})", f"wake-ups in {first.seconds:g} s"]
-    body = [[name, f"{rest.bytes_per_connection:,.0f}", str(rest.wakeups)] for name, rest in rests.items()]
+    head = ["idle", "connections", "bytes/connection", f"wake-ups in {first.seconds:g} s"]
+    body = [[name, f"{rest.connections:,}", f"{rest.bytes_per_connection:,.0f}", str(rest.wakeups)]
+            for name, rest in rests.items()]
     return aligned([head, *body])
+
+
+def dribblers_table(trials: Sequence[Trial]) -> str:
+    crowd = trials[0].crowd
+    head = [f"{crowd.clients:,} dribblers, a byte each {crowd.every_ms} ms",
+            "p50 before", "p50", "p99 before", "p99", "worst ms", "served", "threads", "CPU %", "late", "waited", "promise"]
+    return aligned([head, *(row for trial in trials for row in _trial_rows(trial))])
+
+
+def _trial_rows(trial: Trial) -> Iterator[list[str]]:
+    for kind, before in trial.quiet.items():
+        during = trial.busy[kind]
+        yield [f"{trial.site} {trial.way}, {kind}", f"{before.p50_ms:.2f}", f"{during.p50_ms:.2f}",
+               f"{before.p99_ms:.2f}", f"{during.p99_ms:.2f}", f"{during.worst_ms:.2f}", f"{trial.dribble.served:,}",
+               str(trial.threads), f"{100 * trial.cpu_s / trial.dribble.seconds:.0f}",
+               f"{trial.dribble.latest_ms:.1f}", f"{trial.waited_s * 1000:.0f}",
+               "broken" if trial.broken() else "?" if trial.rejection() else "kept"]
 
 
 def aligned(table: Table) -> str:

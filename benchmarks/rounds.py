@@ -82,5 +82,5 @@ def rejection(workload: str, second_reference: Summary, tolerance: float = TOLER
     error = abs(second_reference.ratio - 1)
     if error <= tolerance:
         return None
-    return (f"{workload}: two processes of the same bare loop differ by {error:.1%}, more than {tolerance:.0%}. "
+    return (f"{workload}: two processes of the same reference differ by {error:.1%}, more than {tolerance:.0%}. "
             "The machine was too busy: close other programs and run again.")

@@ -13,21 +13,27 @@ import signal
 import sys
 
 from benchmarks.peers import SERVERS
+from benchmarks.ways import WAYS
 
 LIFETIME_S = 300
 NO_CORE = "-"
 
 
 def main(name: str, protocol: str, core: str) -> None:
-    signal.alarm(LIFETIME_S)
     signal.signal(signal.SIGUSR1, lambda *_: say(own_cpu_ns()))
+    settle_down(core)
+    try:
+        (SERVERS | WAYS)[name](protocol, say)
+    except ImportError as error:
+        say(f"missing {error}")
+
+
+def settle_down(core: str) -> None:
+    """What every process here does first: its core, enough descriptors, and an end, come what may."""
+    signal.alarm(LIFETIME_S)
     raise_descriptor_limit()
     if core != NO_CORE:
         os.sched_setaffinity(0, {int(core)})
-    try:
-        SERVERS[name](protocol, say)
-    except ImportError as error:
-        say(f"missing {error}")
 
 
 def say(what: object) -> None:

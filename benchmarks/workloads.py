@@ -3,6 +3,8 @@
     echo     100 connections, 64 bytes each: the price of one event
     lines    100 connections, 16 short lines sent at once: the price of one small message when many come together
     close    connect, ask once, hang up: the price of a row of the table, from its accept to its end
+    http     100 keep-alive connections to an unmodified handler of `http.server`, under each of the `ways`
+    http-10, http-1   the same with fewer connections, to see: with one, the server sleeps after each reply
 
 Every connection sends bytes of its own, and other bytes in every second wave: a server that mixed up its connections,
 or answered late, could not pass for one that works.
@@ -12,13 +14,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
+from benchmarks import peers, ways
 from benchmarks.load import Load, Visitors, connect
-from benchmarks.peers import REFERENCE
 from benchmarks.process import Cores, Server
+from benchmarks.questions import http_request, open_http
 from benchmarks.rounds import Samples, play_round, rotated
 
 CONNECTIONS = 100
@@ -34,6 +37,9 @@ class Workload:
     turns: Turns
     per_request: int  # units in one request
     open_load: Callable[[int, Turns, bool], Load | Visitors]
+    servers: Collection[str] = tuple(peers.SERVERS)
+    reference: str = peers.REFERENCE
+    second_reference: str = peers.SECOND_REFERENCE
 
     def units(self, waves: int) -> int:
         return waves * len(self.turns[0]) * self.per_request
@@ -81,10 +87,18 @@ def _visit(port: int, turns: Turns, spin: bool) -> Visitors:
     return Visitors(port, turns, spin=spin)
 
 
+def _http(name: str, connections: int) -> Workload:
+    return Workload(name, "request", "http", both_turns(http_request, connections), 1, open_http,
+                    tuple(ways.WAYS), ways.REFERENCE, ways.SECOND_REFERENCE)
+
+
 WORKLOADS = {workload.name: workload for workload in (
     Workload("echo", "message", "echo", both_turns(echo_request), 1, _stay),
     Workload("lines", "line", "lines", both_turns(lines_request), LINES_AT_ONCE, _stay),
     Workload("close", "connection", "echo", both_turns(echo_request), 1, _visit),
+    _http("http", CONNECTIONS),
+    _http("http-10", 10),
+    _http("http-1", 1),
 )}
 
 
@@ -134,9 +148,9 @@ def all_running(workload: Workload, names: Sequence[str], cores: Cores | None) -
 
 def measure(workload: Workload, names: Sequence[str], effort: Effort, cores: Cores | None) -> Samples:
     """All generations and rounds of one workload. `names` are the servers beside the reference."""
-    samples = Samples(REFERENCE)
+    samples = Samples(workload.reference)
     for generation in range(effort.generations):
-        with all_running(workload, [REFERENCE, *names], cores) as running:
+        with all_running(workload, [workload.reference, *names], cores) as running:
             for one in running.values():
                 one.warm_up(effort.burst_s)
             for number in range(effort.rounds):

@@ -89,6 +89,8 @@ class Inbox:
     def peek(self, n: int) -> bytes:
         """Return the first `n` bytes (fewer if there are fewer) and keep them."""
         self.rejoin()
+        if n >= self.size and not self._at and type(self._data) is bytes:
+            return self._data  # as it was received: no copy
         return bytes(memoryview(self._data)[self._at : self._at + n])
 
     def take(self, n: int) -> bytes:

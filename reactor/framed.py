@@ -226,7 +226,15 @@ class FramedRow(StreamRow):
         """
         if self.end is not None or self.half_close or self.transport is SHUT:
             raise BrokenPipeError(errno.EPIPE, f"{self} has ended: what is written now would never be sent")
-        self.write(data if type(data) is bytes else bytes(memoryview(data)))
+        if self.outbox is None or type(data) is not bytes or self.transport is not PLAIN or not data:
+            self.write(data if type(data) is bytes else bytes(memoryview(data)))
+            return
+        pending = self.pending + len(data)
+        if pending > self.limits.outbox_high_bytes:
+            self.write(data)
+        else:  # http.server writes a head and then a body: as `write`, without its two calls
+            self.outbox.append(data)
+            self.pending, self.wrote = pending, True
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Queue the bytes of a file and return how many they were."""

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent, greenlet
 
+from .offload import thread_id
+
 if TYPE_CHECKING:
     from .green_rows import GreenRow
 
@@ -37,11 +39,11 @@ class Handler(greenlet):
         stalls_at: when its peer has taken nothing for write_stall_s (monotonic s; None: it does not send).
     """
 
-    __slots__ = ("acceptor", "generation", "interest", "loop", "row", "rows", "stalls_at", "until", "waits_on")
+    __slots__ = ("acceptor", "generation", "interest", "loop", "row", "rows", "stalls_at", "thread", "until", "waits_on")
 
     def __init__(self, loop: Any, acceptor: Any, run: Callable[..., Any]) -> None:
         super().__init__(run)
-        self.loop, self.acceptor, self.generation = loop, acceptor, _generation
+        self.loop, self.acceptor, self.generation, self.thread = loop, acceptor, _generation, thread_id()
         self.row: GreenRow | None = None
         self.rows: list[GreenRow] = []
         self.waits_on: GreenRow | None = None
@@ -51,7 +53,10 @@ class Handler(greenlet):
 
     def resume(self, error: BaseException | None = None) -> Any:
         """Run it, from the loop, until it waits again or ends; `error` is raised where it waits."""
-        self.parent = getcurrent()
+        try:
+            self.parent = getcurrent()
+        except ValueError as wrong:
+            raise RuntimeError("a greenlet belongs to the thread that it began in: turn the loop in that one") from wrong
         return self.switch(error)
 
     def leave(self) -> None:
@@ -66,6 +71,11 @@ class Handler(greenlet):
                 raise error
         finally:
             del error  # in a cycle with its traceback it would hold all that the handler has
+
+    @property
+    def is_lost(self) -> bool:
+        """Is this another thread, in which it cannot be resumed?"""
+        return bool(self.thread != thread_id())
 
     @property
     def waiting_at(self) -> str | None:

@@ -50,19 +50,18 @@ class GreenRow(Row):
     )  # fmt: skip
 
     def __init__(self, green: Handler, sock: Any, listener: str, limits: Limits, sockaddr: Any = None) -> None:
-        loop = green.loop
+        loop, self.acceptor = green.loop, green.acceptor
         self.green: Handler | None = green  # None: the handler has ended
-        self.acceptor = green.acceptor
         self.waiters: list[Handler] = []  # nearly always one: a socket may be shared, as between threads
         self.no_more: BaseException | None = None  # what a read finds instead of waiting
         self.timeout_s: float | None = None  # of the socket, as settimeout has it
         self.owing = False  # something was received and nothing sent since
         self.dry = False  # the last receive took all there was, or all of its share: wait before the next one
         self.budget = limits.bytes_per_turn  # left of it: who never has to wait must let others have their turn
-        self.moved = 0  # bytes in both directions when the row was last settled
         self.eof = self.shut = False  # of the peer's side, of ours
         self.lingers, self.lingered = True, 0  # wait for the peer's end when ours is shut; bytes discarded meanwhile
         self.request_at: float = loop.now
+        self.moved = 0  # bytes in both directions when the row was last settled
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         green.rows.append(self)
         loop.green_rows[self.fd] = self
@@ -155,6 +154,9 @@ class GreenRow(Row):
 
     def on_again(self) -> None:
         """Tell who waits of the end of the row, or of its input."""
+        if self.end is End.ABORTED and self.green is not None and self.green.is_lost:
+            self.green, self.waiters = None, []
+            self.expel(self.detail)  # the loop is closed in another thread: nobody can tell the handler
         gone = self.phase is Phase.CLOSED or self.green is None
         for green in tuple(self.waiters):
             if green.waits_on is self and gone:
@@ -167,11 +169,10 @@ class GreenRow(Row):
     def expire(self) -> None:
         """The time of the phase, or of a wait, is up."""
         now = self.loop.now
+        self.mark()
         if self.phase is Phase.LINGERING:
             self.advance(Event.EXPIRED)
-            self.mark()
             return
-        self.mark()
         late = [green for green in self.waiters if green.until is not None and green.until <= now]
         for green in late:
             green.resume(TimeoutError("timed out"))

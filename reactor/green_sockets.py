@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import EndOfStream
+from .green_common import Green
 from .green_handlers import current
 from .green_rows import GreenRow, row_of
 from .table import READ, WRITE
@@ -32,90 +33,9 @@ from .table import READ, WRITE
 # Linux, BSD, macOS; not Windows: see `greenlet_hosts`. A bare number: `|` of the enum is a call of Python code.
 DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
 WAITALL = int(getattr(socket, "MSG_WAITALL", 0))
+PEEK = int(socket.MSG_PEEK)
 
-
-class Green:
-    """What every socket gains, TLS or not: waiting, timeouts, and its end."""
-
-    __slots__ = ()
-
-    ungreen: type[socket.socket] | None = None  # the class without this one
-
-    def settimeout(self: Any, timeout_s: float | None) -> None:
-        """As `socket.settimeout`; the real socket's own stays None, for one that is set makes it non-blocking."""
-        green = current()
-        if green is None:
-            self._block()
-            super().settimeout(timeout_s)  # type: ignore[misc]
-            return
-        if timeout_s is not None and timeout_s < 0:
-            raise ValueError("Timeout value out of range")
-        row = row_of(self, green)
-        row.timeout_s = timeout_s
-        self._apply(row)
-
-    def _apply(self: Any, row: GreenRow) -> None:
-        """Make the descriptor what the methods need: blocking, unless the handler wants it otherwise."""
-        super().settimeout(0.0 if row.timeout_s == 0 else None)  # type: ignore[misc]
-
-    def _block(self) -> None:
-        """Make the descriptor what any other thread needs; this one is."""
-
-    def restore(self: Any, timeout_s: float | None) -> None:
-        """Give the real socket the timeout that its handler has set, unless a thread has set another one since."""
-        if super().gettimeout() == (0.0 if timeout_s == 0 else None):  # type: ignore[misc]
-            super().settimeout(timeout_s)  # type: ignore[misc]
-
-    def gettimeout(self: Any) -> float | None:
-        """As `socket.gettimeout`."""
-        green = current()
-        row = None if green is None else green.loop.green_rows.get(self.fileno())
-        if row is None or row.sock is not self:
-            if green is None:
-                self._block()
-            return super().gettimeout()  # type: ignore[misc,no-any-return]
-        timeout_s: float | None = row.timeout_s
-        return timeout_s
-
-    timeout = property(gettimeout)
-
-    def setblocking(self, flag: bool) -> None:
-        """As `socket.setblocking`."""
-        self.settimeout(None if flag else 0.0)
-
-    def getblocking(self) -> bool:
-        """As `socket.getblocking`."""
-        return self.gettimeout() != 0
-
-    def shutdown(self: Any, how: int) -> None:
-        """As `socket.shutdown`."""
-        green = current()
-        if green is not None and how in (socket.SHUT_WR, socket.SHUT_RDWR):
-            row = row_of(self, green)
-            row.shut, row.eof = True, row.eof or how == socket.SHUT_RDWR
-        super().shutdown(how)  # type: ignore[misc]
-
-    def detach(self: Any) -> int:
-        """As `socket.detach`: the loop lets the descriptor go at once."""
-        self._unwatch()
-        return super().detach()  # type: ignore[misc,no-any-return]
-
-    def _unwatch(self: Any) -> GreenRow | None:
-        green = current()
-        row: GreenRow | None = None if green is None else green.loop.green_rows.get(self.fileno())
-        if row is None or row.sock is not self:
-            return None
-        row.loop.demultiplexer.set(row, 0)
-        return row
-
-    def _real_close(self: Any, *args: Any) -> None:
-        """What close() calls when no file is open any more: the row takes the descriptor over, and closes it."""
-        row = self._unwatch()
-        if row is None:
-            super()._real_close(*args)  # type: ignore[misc]
-            return
-        family, kind, proto = self.family, self.type, self.proto
-        row.leave(socket.socket(family, kind, proto, fileno=super().detach()))  # type: ignore[misc]
+_plain: Any = socket.socket  # not super(): see `green_common`
 
 
 class GreenPlain(Green, socket.socket):
@@ -123,20 +43,21 @@ class GreenPlain(Green, socket.socket):
 
     __slots__ = ()
 
-    def _call(self: Any, interest: int, function: Callable[..., Any], *args: Any) -> Any:
+    def _call(self: Any, interest: int, flags: int, function: Callable[..., Any], *args: Any) -> Any:
         """Call what would block; wait and try again until it does not."""
         green = current()
         if green is None:
-            return function(*args)
+            return function(self, *args)
         row = row_of(self, green)
         until = row.deadline_of(row.timeout_s)
-        first = not (row.dry if interest & READ else row.budget <= 0)
+        never = row.timeout_s == 0 or flags & DONTWAIT
+        first = never or not (row.dry if interest & READ else row.budget <= 0)
         while True:
-            if first or row.timeout_s == 0:
+            if first:
                 try:
-                    return function(*args)
+                    return function(self, *args)
                 except BlockingIOError:
-                    if row.timeout_s == 0:
+                    if never:
                         raise
             row.wait(interest, green, until)
             first = True
@@ -148,19 +69,19 @@ class GreenPlain(Green, socket.socket):
         green = current()
         size = nbytes or len(buffer)
         if green is None or not size:
-            return super().recv_into(buffer, nbytes, flags)
+            return _plain.recv_into(self, buffer, nbytes, flags)  # type: ignore[no-any-return]
         if flags & WAITALL:
             return self._recv_whole_into(buffer, nbytes, flags)  # type: ignore[no-any-return]
         row = green.row
         if row is None or row.sock is not self:
             row = row_of(self, green)
-        until = row.deadline_of(row.timeout_s)
+        until, never = row.deadline_of(row.timeout_s), row.timeout_s == 0 or flags & DONTWAIT
         while True:
-            if not row.dry or row.timeout_s == 0:
+            if not row.dry or never:
                 try:
-                    count: int = super().recv_into(buffer, nbytes, flags | DONTWAIT)
+                    count: int = _plain.recv_into(self, buffer, nbytes, flags | DONTWAIT)
                 except BlockingIOError:
-                    if row.timeout_s == 0:
+                    if never:
                         raise
                 else:
                     self._note(row, count, size, flags)
@@ -174,20 +95,20 @@ class GreenPlain(Green, socket.socket):
         """As `socket.recv`."""
         green = current()
         if green is None or not bufsize:
-            return super().recv(bufsize, flags)
+            return _plain.recv(self, bufsize, flags)  # type: ignore[no-any-return]
         if flags & WAITALL:
             whole = bytearray(bufsize)
             return bytes(whole[: self._recv_whole_into(whole, bufsize, flags)])
         row = green.row
         if row is None or row.sock is not self:
             row = row_of(self, green)
-        until = row.deadline_of(row.timeout_s)
+        until, never = row.deadline_of(row.timeout_s), row.timeout_s == 0 or flags & DONTWAIT
         while True:
-            if not row.dry or row.timeout_s == 0:
+            if not row.dry or never:
                 try:
-                    data: bytes = super().recv(bufsize, flags | DONTWAIT)
+                    data: bytes = _plain.recv(self, bufsize, flags | DONTWAIT)
                 except BlockingIOError:
-                    if row.timeout_s == 0:
+                    if never:
                         raise
                 else:
                     self._note(row, len(data), bufsize, flags)
@@ -199,7 +120,7 @@ class GreenPlain(Green, socket.socket):
 
     def _note(self, row: GreenRow, count: int, size: int, flags: int) -> None:
         """A receive has returned `count` bytes; one that was cut short has emptied the socket."""
-        if flags & socket.MSG_PEEK:
+        if flags & PEEK:
             return  # the bytes are where they were
         row.dry = 0 < count < size
         if count:
@@ -209,7 +130,7 @@ class GreenPlain(Green, socket.socket):
 
     def _recv_whole_into(self: Any, buffer: Any, nbytes: int, flags: int) -> int:
         """MSG_WAITALL: receive until the buffer is full; for the kernel, MSG_DONTWAIT cancels it."""
-        flags &= ~WAITALL
+        never, flags = flags & (PEEK | DONTWAIT), flags & ~WAITALL
         at = 0
         with memoryview(buffer) as given, given.cast("B") as view:
             size = nbytes or view.nbytes
@@ -221,37 +142,37 @@ class GreenPlain(Green, socket.socket):
                         raise
                     break  # what came before it first
                 at += count
-                if not count or flags & socket.MSG_PEEK or self.gettimeout() is not None:
+                if not count or never or self.gettimeout() is not None:
                     break  # as in CPython, where a timeout makes the descriptor non-blocking
         return at
 
     def recvfrom(self: Any, bufsize: int, flags: int = 0) -> Any:
         """As `socket.recvfrom`."""
-        args = bufsize, flags | self._now()
-        return self._message(super().recvfrom, args, bufsize, flags, (b"", None))
+        args = bufsize, flags | _now()
+        return GreenPlain._message(self, _plain.recvfrom, args, bufsize, flags, (b"", None))
 
     def recvfrom_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
         """As `socket.recvfrom_into`."""
-        args = buffer, nbytes, flags | self._now()
-        return self._message(super().recvfrom_into, args, nbytes or len(buffer), flags, (0, None))
+        args = buffer, nbytes, flags | _now()
+        return GreenPlain._message(self, _plain.recvfrom_into, args, nbytes or len(buffer), flags, (0, None))
 
     def recvmsg(self: Any, bufsize: int, ancbufsize: int = 0, flags: int = 0) -> Any:
         """As `socket.recvmsg`."""
-        args = bufsize, ancbufsize, flags | self._now()
-        return self._message(super().recvmsg, args, bufsize, flags, (b"", [], 0, None))
+        args = bufsize, ancbufsize, flags | _now()
+        return GreenPlain._message(self, _plain.recvmsg, args, bufsize, flags, (b"", [], 0, None))
 
     def recvmsg_into(self: Any, buffers: Any, ancbufsize: int = 0, flags: int = 0) -> Any:
         """As `socket.recvmsg_into`."""
         buffers = list(buffers)  # of an iterator, a second try would find nothing
-        args = buffers, ancbufsize, flags | self._now()
+        args = buffers, ancbufsize, flags | _now()
         size = sum(len(buffer) for buffer in buffers)
-        return self._message(super().recvmsg_into, args, size, flags, (0, [], 0, None))
+        return GreenPlain._message(self, _plain.recvmsg_into, args, size, flags, (0, [], 0, None))
 
     def _message(self: Any, function: Callable[..., Any], args: Any, size: int, flags: int, nothing: Any) -> Any:
         """Receive with a call that returns a tuple, the bytes or their number in front; `nothing` is the end."""
         green = current()
         try:
-            found = self._call(READ, function, *args)
+            found = GreenPlain._call(self, READ, flags, function, *args)
         except EndOfStream:
             return nothing
         if green is not None:
@@ -263,66 +184,69 @@ class GreenPlain(Green, socket.socket):
 
     def send(self: Any, data: Any, flags: int = 0) -> int:
         """As `socket.send`: some of the bytes may be left."""
-        count: int = self._call(WRITE, super().send, data, flags | self._now())
-        self._sent(count)
+        count: int = GreenPlain._call(self, WRITE, flags, _plain.send, data, flags | _now())
+        _note_sent(self, count)
         return count
 
     def sendall(self: Any, data: Any, flags: int = 0) -> None:
         """As `socket.sendall`."""
         green = current()
         if green is None:
-            super().sendall(data, flags)
+            _plain.sendall(self, data, flags)
             return
         row = green.row
         if row is None or row.sock is not self:
             row = row_of(self, green)
-        until = row.deadline_of(row.timeout_s)
+        until, never = row.deadline_of(row.timeout_s), row.timeout_s == 0 or flags & DONTWAIT
         rest = data if type(data) is bytes else memoryview(data).cast("B")
         while True:
-            if row.budget > 0 or row.timeout_s == 0:
+            if row.budget > 0 or never:
                 try:
-                    count: int = super().send(rest, flags | DONTWAIT)
+                    count: int = _plain.send(self, rest, flags | DONTWAIT)
                 except BlockingIOError:
-                    if row.timeout_s == 0:
+                    if never:
                         raise
                 else:
                     row.sent(count, green)
                     if count == len(rest):
                         return
                     rest = memoryview(rest)[count:]
-                    if row.timeout_s == 0:
+                    if never:
                         continue  # it will raise
             row.wait(WRITE, green, until)
 
     def sendto(self: Any, data: Any, *args: Any) -> int:
         """As `socket.sendto`."""
         if len(args) not in (1, 2):
-            return super().sendto(data, *args)  # raises TypeError
+            return _plain.sendto(self, data, *args)  # type: ignore[no-any-return]  # raises TypeError
         flags, address = args if len(args) == 2 else (0, *args)
-        count: int = self._call(WRITE, super().sendto, data, flags | self._now(), address)
-        self._sent(count)
+        count: int = GreenPlain._call(self, WRITE, flags, _plain.sendto, data, flags | _now(), address)
+        _note_sent(self, count)
         return count
 
     def sendmsg(self: Any, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
         """As `socket.sendmsg`."""
-        count: int = self._call(WRITE, super().sendmsg, buffers, ancdata, flags | self._now(), address)
-        self._sent(count)
+        args = buffers, ancdata, flags | _now(), address
+        count: int = GreenPlain._call(self, WRITE, flags, _plain.sendmsg, *args)
+        _note_sent(self, count)
         return count
 
     def sendfile(self: Any, file: Any, offset: int = 0, count: int | None = None) -> int:
         """As `socket.sendfile`, by way of `send`: os.sendfile would wait for the socket in a selector of its own."""
         if current() is None:
-            return super().sendfile(file, offset, count)
+            return _plain.sendfile(self, file, offset, count)  # type: ignore[no-any-return]
         with contextlib.suppress(AttributeError, io.UnsupportedOperation, OSError):
             if os.fstat(file.fileno()).st_size:
                 file.seek(offset)  # os.sendfile starts there; `send` starts where the file stands if offset is 0
         return self._sendfile_use_send(file, offset, count)  # type: ignore[no-any-return]
 
-    def _sent(self: Any, count: int) -> None:
-        green = current()
-        if green is not None:
-            row_of(self, green).sent(count, green)
 
-    def _now(self) -> int:
-        """Return the flag that makes a call not wait; 0 where it is to block."""
-        return 0 if current() is None else DONTWAIT
+def _note_sent(sock: Any, count: int) -> None:
+    green = current()
+    if green is not None:
+        row_of(sock, green).sent(count, green)
+
+
+def _now() -> int:
+    """Return the flag that makes a call not wait; 0 where it is to block."""
+    return 0 if current() is None else DONTWAIT

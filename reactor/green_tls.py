@@ -17,11 +17,12 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import EndOfStream
+from .green_common import HANDLERS_TIMEOUT, Green, block
 from .green_handlers import current
 from .green_rows import GreenRow, row_of
-from .green_sockets import Green
 from .table import READ, WRITE
 
+_Tls: Any = ssl.SSLSocket
 _settimeout, _gettimeout = socket.socket.settimeout, socket.socket.gettimeout
 
 
@@ -34,8 +35,8 @@ class GreenTls(Green, ssl.SSLSocket):
         """Call what would block; wait for what TLS asks for, and try again until it does not."""
         green = current()
         if green is None:
-            self._block()
-            return function(*args)
+            block(self)
+            return function(self, *args)
         row = row_of(self, green)
         if _gettimeout(self) != 0:
             self._apply(row)
@@ -44,7 +45,7 @@ class GreenTls(Green, ssl.SSLSocket):
             row.wait(interest, green, until)  # let the others have their turn
         while True:
             try:
-                return function(*args)
+                return function(self, *args)
             except ssl.SSLWantReadError:
                 wanted = READ
             except ssl.SSLWantWriteError:
@@ -56,21 +57,17 @@ class GreenTls(Green, ssl.SSLSocket):
             row.wait(wanted, green, until)
 
     def _apply(self: Any, row: GreenRow) -> None:
-        self._handlers_timeout = row.timeout_s
+        setattr(self, HANDLERS_TIMEOUT, row.timeout_s)
         _settimeout(self, 0.0)
-
-    def _block(self: Any) -> None:
-        if "_handlers_timeout" in self.__dict__:
-            _settimeout(self, self.__dict__.pop("_handlers_timeout"))
 
     def restore(self: Any, timeout_s: float | None) -> None:
         """Give the real socket the timeout that its handler has set, unless a thread uses it already."""
-        self._block()
+        block(self)
 
     def read(self: Any, len: int = 1024, buffer: Any = None) -> Any:
         """As `SSLSocket.read`."""
         try:
-            data = self._call(READ, super().read, len, buffer)
+            data = GreenTls._call(self, READ, _Tls.read, len, buffer)
         except EndOfStream:
             return b"" if buffer is None else 0
         green = current()
@@ -86,54 +83,55 @@ class GreenTls(Green, ssl.SSLSocket):
     def recv(self: Any, buflen: int = 1024, flags: int = 0) -> bytes:
         """As `SSLSocket.recv`."""
         try:
-            return self._call(READ, super().recv, buflen, flags)  # type: ignore[no-any-return]
+            return GreenTls._call(self, READ, _Tls.recv, buflen, flags)  # type: ignore[no-any-return]
         except EndOfStream:
             return b""
 
     def recv_into(self: Any, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """As `SSLSocket.recv_into`."""
         try:
-            return self._call(READ, super().recv_into, buffer, nbytes, flags)  # type: ignore[no-any-return]
+            return GreenTls._call(self, READ, _Tls.recv_into, buffer, nbytes, flags)  # type: ignore[no-any-return]
         except EndOfStream:
             return 0
 
     def write(self: Any, data: Any) -> int:
         """As `SSLSocket.write`."""
-        return self._counted(self._call(WRITE, super().write, data))  # type: ignore[no-any-return]
+        return _counted(self, GreenTls._call(self, WRITE, _Tls.write, data))  # type: ignore[no-any-return]
 
     def send(self: Any, data: Any, flags: int = 0) -> int:
         """As `SSLSocket.send`; `sendfile` calls it, and `sendall` while there is TLS."""
-        return self._counted(self._call(WRITE, super().send, data, flags))  # type: ignore[no-any-return]
+        return _counted(self, GreenTls._call(self, WRITE, _Tls.send, data, flags))  # type: ignore[no-any-return]
 
     def sendall(self: Any, data: Any, flags: int = 0) -> None:
         """As `SSLSocket.sendall`."""
         if self._sslobj is not None or current() is None:
-            super().sendall(data, flags)
+            _Tls.sendall(self, data, flags)
             return
         rest = memoryview(data).cast("B")  # after unwrap() it is a plain socket, on a descriptor that does not block
         while rest:
             rest = rest[self.send(rest, flags) :]
 
-    def _counted(self: Any, count: int) -> int:
-        green = current()
-        if green is not None:
-            row_of(self, green).sent(count, green)
-        return count
-
     def do_handshake(self: Any, block: bool = False) -> None:
         """As `SSLSocket.do_handshake`."""
         try:
-            self._call(READ, super().do_handshake, block)
+            GreenTls._call(self, READ, _Tls.do_handshake, block)
         except EndOfStream as error:
             raise ConnectionAbortedError(errno.ECONNABORTED, f"no TLS handshake: {error}") from error
 
     def unwrap(self: Any) -> Any:
         """As `SSLSocket.unwrap`."""
         try:
-            return self._call(READ, super().unwrap)
+            return GreenTls._call(self, READ, _Tls.unwrap)
         except EndOfStream as error:
             raise ConnectionAbortedError(errno.ECONNABORTED, f"no goodbye from the peer: {error}") from error
 
     def _real_close(self: Any, *args: Any) -> None:
         self._sslobj = None
-        super()._real_close(*args)
+        Green._real_close(self, *args)
+
+
+def _counted(sock: Any, count: int) -> int:
+    green = current()
+    if green is not None:
+        row_of(sock, green).sent(count, green)
+    return count

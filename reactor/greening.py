@@ -13,9 +13,10 @@ from collections import Counter
 from typing import Any
 
 from .errors import Cancelled
+from .green_common import Green
 from .green_handlers import Handler
 from .green_rows import GreenRow
-from .green_sockets import Green, GreenPlain
+from .green_sockets import GreenPlain
 from .limits import Limits
 
 # How many open servers make green sockets of each context: two listeners often share one.

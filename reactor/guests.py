@@ -76,6 +76,8 @@ class ServedRequests(ListeningRow):
         self._host.close()
 
 
+# The modules that define the servers of socketserver and of this package.
+_STOCK = ("socketserver", f"{__package__}.base_server", f"{__package__}.servers")
 # What tells a server with the standard library's mixins.
 _MIXINS_OWN = {"thread": "process_request_thread", "fork": "collect_children"}
 
@@ -101,7 +103,7 @@ class _ThreadedGuest(ThreadingMixIn, _Guest):
         server = self._server
         if hasattr(server, "process_request_thread"):
             server.process_request_thread(request, client_address)
-        elif getattr(server, "_asks_host", False) or _is_stock_process_request(server):
+        elif getattr(server, "_asks_host", False) or has_mixin(server) or _is_stock_process_request(server):
             super().process_request_thread(request, client_address)
         else:
             try:
@@ -124,7 +126,7 @@ def has_mixin(server: Any) -> bool:
 
 def has_own_get_request(server: Any) -> bool:
     """Then it is called once for each time that somebody waits: it may report the error of a try too many."""
-    return getattr(server.get_request, "__qualname__", "") != "TCPServer.get_request"
+    return not _is_stock(server.get_request, "TCPServer.get_request")
 
 
 def let_nobody_wait(server: Any) -> None:
@@ -134,14 +136,22 @@ def let_nobody_wait(server: Any) -> None:
         is_shut_down.set()
 
 
+def _is_stock(method: Any, name: str) -> bool:
+    """Is it socketserver's or ours? The name alone does not tell: other modules have a `class TCPServer(TCPServer)`, too."""
+    function = getattr(method, "__func__", None)
+    if getattr(function, "__qualname__", "") != name:
+        return False
+    return getattr(function, "__globals__", {}).get("__name__") in _STOCK
+
+
 def _is_stock_process_request(server: Any) -> bool:
-    return getattr(server.process_request, "__qualname__", "") == "BaseServer.process_request"
+    return _is_stock(server.process_request, "BaseServer.process_request")
 
 
 def processor_of(server: Any, way: Way, host: Any) -> Any:
     """Return what `process_request` is called on: the server, or the server with the mixin that `way` asks for."""
     stand_ins: dict[str, Callable[[Any], Any]] = {"thread": _ThreadedGuest, "fork": _ForkedGuest}
-    if way not in stand_ins or isinstance(server, (ThreadingMixIn, ForkingMixIn)):
+    if way not in stand_ins or isinstance(server, ThreadingMixIn if way == "thread" else ForkingMixIn):
         return server
     if hasattr(server, _MIXINS_OWN[way]) and type(server).process_request.__module__ != "socketserver":
         return server  # it has its own idea of processing: a pool, say. Nobody tells the host when a request is done
@@ -155,7 +165,7 @@ def processor_of(server: Any, way: Way, host: Any) -> Any:
 
 def overrides_service_actions(server: Any) -> bool:
     """Is there anything to be called? BaseServer's own does nothing, ours and the standard library's."""
-    function = getattr(server.service_actions, "__func__", None)
-    return getattr(function, "__qualname__", "") != "BaseServer.service_actions" and (
-        function is not ForkingMixIn.service_actions
+    actions = server.service_actions
+    return not _is_stock(actions, "BaseServer.service_actions") and (
+        getattr(actions, "__func__", None) is not ForkingMixIn.service_actions
     )

@@ -51,7 +51,7 @@ class Host:
         self._timeout_s: float | None = None
         self._service: Any = None
         self._path = path
-        self._closing = self._listens = self._shakes_hands = False
+        self._closing = self._listens = self._shakes_hands = self._handed_over = False
         self.server_closed = False
         self._watched: set[int] = set()  # process ids with a pidfd in the table
         self._requests: dict[int, DetachedRow] = {}  # by the identity of the request
@@ -167,7 +167,9 @@ class Host:
 
     def _outlives(self, request: Any) -> bool:
         """Does a thread or child of ours go on with the request? (If not: it is done, or the handler kept it.)"""
-        return isinstance(self.processor, (ThreadingMixIn, ForkingMixIn)) and id(request) in self._requests
+        if self.way == "inline" or id(request) not in self._requests:
+            return False
+        return self._handed_over if self.offloads else isinstance(self.processor, (ThreadingMixIn, ForkingMixIn))
 
     def _process(self, request: Any, client_address: Any) -> bool:
         """verify, process; on an error or a refusal shut the request down, once. True: it is being processed."""
@@ -195,13 +197,14 @@ class Host:
 
     def _call_process_request(self, request: Any, client_address: Any) -> None:
         """A server of another make cannot ask its host who processes; then the host goes past its process_request."""
+        self._handed_over = False
         if self.way == "inline" and has_mixin(self.server):  # who says inline wants neither a thread nor a child
             self.server.finish_request(request, client_address)
             self.server.shutdown_request(request)
-        elif getattr(self.server, "_asks_host", False):
+        elif getattr(self.server, "_asks_host", False) and not (self.offloads and has_mixin(self.server)):
             self.server.process_request(request, client_address)
-        else:
-            self.processor.process_request(request, client_address)
+        else:  # or its mixin is the other one: a thread where a child was asked for
+            self.offload(request, client_address)
 
     def _shut(self, request: Any) -> None:
         self.server.shutdown_request(request)
@@ -213,6 +216,7 @@ class Host:
 
     def offload(self, request: Any, client_address: Any) -> None:
         """Have a request processed as if the server had the mixin."""
+        self._handed_over = True
         self.processor.process_request(request, client_address)
 
     # -- what threads and children report ---------------------------------------------------------------------------

@@ -15,6 +15,7 @@ nearly agree are worse than a slow one.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import re
@@ -73,7 +74,8 @@ def maker_for(server: Any, *, once: bool = False) -> Make | None:
             instance.__init__(*args, request, client_address, server, **keywords)
         finally:
             for name, _ in methods:
-                instance.__dict__.pop(name, None)  # a cycle, which only the collector would find
+                with contextlib.suppress(AttributeError):  # the handler may have deleted it
+                    object.__delattr__(instance, name)  # a cycle, which only the collector would find
         return instance
 
     return make

@@ -29,6 +29,15 @@ class StreamHost(Host):
 
     accepts_per_turn = None  # as Limits say
 
+    def open(self, poll_interval_s: float) -> None:
+        """Put the socket into the table; not one whose accept() shakes hands, for a silent client would hold the loop."""
+        if hasattr(getattr(self.server, "socket", None), "do_handshake"):
+            raise ValueError(
+                f"{self.name}: its socket speaks TLS, and a handler of the way {self.way!r} needs a plain one; use "
+                'an ordinary handler with way="greenlet" or "thread"'
+            )
+        super().open(poll_interval_s)
+
     def _row(self, sock: Any, client_address: Any) -> Any:
         """Put a connection into the table."""
         raise NotImplementedError

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import dribblers, idle, report, workloads
+from benchmarks import dribblers, idle, process, report, workloads
 from benchmarks import load as load_module
 from benchmarks.__main__ import main
 from benchmarks.dribble import Client, Dribble, Wheel
@@ -253,6 +253,15 @@ def test_arguments_that_make_no_sense(arguments: list[str], capsys: pytest.Captu
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("idle_ticks", "warned"), [(98, False), (80, True)])
+def test_a_busy_machine_is_told(idle_ticks: int, warned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([[10, 0, 5, 100, 0], [10 + 100 - idle_ticks, 0, 5, 100 + idle_ticks, 0]])
+    monkeypatch.setattr(process, "_all_cores", lambda: next(looks))
+    busy = process.busy_share(0.0)
+    assert busy == pytest.approx(1 - idle_ticks / 100)
+    assert ("WARNING: others use 20% of this machine" in report.introduction(None, busy)) is warned
 
 
 def test_a_table_is_aligned() -> None:
@@ -496,10 +505,14 @@ def test_a_promise_that_was_broken(change: dict[str, Any], reason: str, tmp_path
 
 
 def test_waits_for_the_core_make_a_trial_worthless() -> None:
-    assert KEPT.rejection() is None
-    disturbed = replace(KEPT, waited_s=0.03)
+    late = replace(KEPT, busy={"new": replace(WAITS, p99_ms=50.0)})
+    disturbed = replace(late, waited_s=0.03)
+    assert late.broken()
+    assert late.rejection() is None
+    assert disturbed.broken() == []
     assert (disturbed.rejection() or "").startswith("wsgi framed: the server waited 30 ms for its core in 1.0 s")
     assert replace(disturbed, way="thread").rejection() is None
+    assert replace(KEPT, waited_s=0.03).rejection() is None  # good in spite of everything
 
 
 def test_the_whole_of_a_small_trial() -> None:

@@ -203,3 +203,32 @@ def test_a_file_for_both_ways() -> None:
     buffer = bytearray(4)
     assert (file.readinto(buffer), buffer) == (4, b"two\n")
     assert (list(file), frame.past_end, file.read1(5), sent) == ([b"three"], True, b"", [b"xy"])
+
+
+# -- what the connection is told ------------------------------------------------------------------------------------------
+
+
+@each_kind
+def test_who_has_read_on_can_take_it_back(kind: Open) -> None:
+    with opened(kind) as file:
+        file.read()
+        assert file.past_end
+        file.stay_within()
+        assert not file.past_end
+        assert file.read(1) == b""
+        assert file.past_end
+        file.stay_within()
+        file.pass_over()
+        assert file.past_end
+
+
+@each_kind
+def test_a_frame_has_no_descriptor(kind: Open) -> None:
+    """CGI would give it to a child, which would read what the loop has to read."""
+    with opened(kind) as file, pytest.raises(io.UnsupportedOperation):
+        file.fileno()
+
+
+def test_a_frame_in_memory_says_which_ways_have_one() -> None:
+    with opened(FrameFile) as file, pytest.raises(io.UnsupportedOperation, match='"greenlet", "thread" or "fork"'):
+        file.fileno()

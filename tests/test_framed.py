@@ -5,6 +5,7 @@ import contextlib
 import errno
 import functools
 import gc
+import http.server
 import io
 import itertools
 import json
@@ -1508,3 +1509,72 @@ def test_a_full_outbox_and_a_bad_frame(connect: Any, capsys: Any) -> None:
         until_gone(loop, row)
         assert listener.row.phase is Phase.LISTENING
         assert capsys.readouterr().err == ""
+
+
+# -- handlers that tidy up ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("past", [True, False], ids=["behind the frame", "within the frame"])
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_who_shuts_its_side_behind_the_frame_tidies_up(loop: Reactor, connect: Any, past: bool, on_disk: bool) -> None:
+    """It took the end of the frame for the end of the stream; within the frame it means what it says."""
+
+    def handle(handler: Any) -> None:
+        request = handler.rfile.readline()
+        handler.wfile.write(request)
+        while past and handler.rfile.read(1000):
+            pass
+        handler.request.shutdown(socket.SHUT_WR)
+        handler.rfile.read()
+
+    framing = HttpRequests(memory_bytes=len(NOBODY) - 1 if on_disk else 1000)
+    client = connect(serving(loop, handling(handle, ours.StreamRequestHandler), framing))
+    line = NOBODY[: NOBODY.index(b"\n") + 1]
+    for _ in range(2 if past else 1):
+        ask(loop, client, NOBODY, line)
+    row = only(loop)
+    assert row.end is None
+    if past:
+        client.shutdown(socket.SHUT_WR)
+    assert receive_all(loop, client) == b""
+
+
+class Draining(http.server.BaseHTTPRequestHandler):
+    """Answers, and then reads what is left: as servers do that want no reset to destroy their reply."""
+
+    protocol_version = "HTTP/1.1"
+    closes = False
+
+    def do_GET(self) -> None:
+        self.send_response_only(200)
+        self.send_header("Content-Length", "0")
+        if self.closes:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        while self.rfile.read(1000):
+            pass
+
+    do_POST = do_GET
+
+
+class DrainingAndClosing(Draining):
+    closes = True
+
+
+CLOSING = {
+    "the client": (Draining, b"Connection: close\r\n", 1),
+    "the handler": (DrainingAndClosing, b"", 1),
+    "nobody": (Draining, b"", 2),
+}
+
+
+@pytest.mark.parametrize("who", CLOSING)
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_a_last_request_is_the_last_although_it_was_read_on(loop: Reactor, connect: Any, who: str, on_disk: bool) -> None:
+    handler, header, count = CLOSING[who]
+    request = b"POST / HTTP/1.1\r\nHost: a\r\n%bContent-Length: 100\r\n\r\n%b" % (header, bytes(100))
+    client = connect(serving(loop, handler, HttpRequests(memory_bytes=100 if on_disk else 1000)))
+    client.sendall(request * 2)
+    if who == "nobody":
+        client.shutdown(socket.SHUT_WR)
+    assert receive_all(loop, client).count(b"HTTP/1.1 200") == count

@@ -697,10 +697,10 @@ def test_a_drain_lingers_for_replies_that_were_just_sent(
     turns(loop)
     clock.advance(late)
     loop.stop(drain_s=10)
-    turns(loop)
+    until_gone_or_lingers(loop, row)
     assert row.phase is (Phase.CLOSED if late else Phase.LINGERING)
     client.close()
-    loop.run(handle_signals=False)
+    turn_until(loop, lambda: not streams(loop))
 
 
 def test_a_drain_does_not_wait_for_a_row_that_only_lingers(loop: Reactor, serve: Any, connect: Any) -> None:
@@ -835,6 +835,24 @@ def test_another_thread_that_turns_the_loop_is_told(connect: Any, logged: Any) -
         messages = [record.getMessage() for record in logged()]
         assert "thread" in messages[0]
         client.close()
+
+
+def test_a_loop_that_is_closed_in_another_thread_leaves_no_descriptor(connect: Any, logged: Any) -> None:
+    def leave(sock: Any) -> None:
+        sock.recv(10)
+        raise SystemExit
+
+    with Reactor() as loop, serving(loop) as serve:
+        listener = serve(leave)
+        waiting, client = connect(listener), connect(listener)
+        client.sendall(b"x")
+        with pytest.raises(SystemExit):
+            Running(lambda: loop.run(handle_signals=False)).join()
+    assert len(loop.table) == 0
+    assert loop.green_rows == {}
+    with contextlib.suppress(ConnectionResetError):
+        assert waiting.recv(1) == b""
+    assert logged() == []
 
 
 def test_greenlets_at_the_end_of_the_program_do_no_harm() -> None:

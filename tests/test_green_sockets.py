@@ -73,7 +73,7 @@ def into(size: int) -> Callable[[Any], bytes]:
 
 def msg_into(sock: Any) -> bytes:
     first, second = bytearray(2), bytearray(98)
-    count, ancillary, _, _ = sock.recvmsg_into([first, second])
+    count, ancillary, _, _ = sock.recvmsg_into(iter([first, second]))  # which a second try could not read again
     assert ancillary == []
     return bytes(first + second)[:count]
 
@@ -242,6 +242,67 @@ def test_a_receive_can_wait_for_all_its_bytes(loop: Reactor, serve: Any, connect
     assert seen == [b"abcdefghij", b"0123456789", b"kl"]  # the end of the stream cuts it short
     assert row.bytes_in == 12
     assert row.end is End.PEER_CLOSED
+
+
+@pytest.mark.parametrize("flag", ["MSG_PEEK", "a timeout", "MSG_DONTWAIT"])
+def test_all_its_bytes_are_not_waited_for(loop: Reactor, serve: Any, connect: Any, flag: str) -> None:
+    seen: list[bytes] = []
+
+    def handle(sock: Any) -> None:
+        if flag == "a timeout":
+            sock.settimeout(5)
+        sock.recv(1, socket.MSG_PEEK)
+        seen.append(sock.recv(10, socket.MSG_WAITALL | getattr(socket, flag, 0)))
+
+    client = connect(serve(handle))
+    client.sendall(b"abc")
+    turn_until(loop, lambda: seen)
+    assert seen == [b"abc"]
+    client.close()
+
+
+def test_what_came_before_an_error_is_returned(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock
+) -> None:
+    seen: list[bytes] = []
+    client = connect(serve(lambda sock: seen.append(sock.recv(10, socket.MSG_WAITALL)), request_s=30))
+    row = only(loop)
+    client.sendall(b"abc")
+    turn_until(loop, lambda: row.bytes_in)
+    turns(loop)
+    clock.advance(30.1)
+    turn_until(loop, lambda: seen)
+    assert seen == [b"abc"]
+    client.close()
+
+
+def test_a_call_that_must_not_wait_does_not(loop: Reactor, serve: Any, connect: Any) -> None:
+    def handle(sock: Any) -> None:
+        for _ in range(2):
+            with pytest.raises(BlockingIOError):
+                sock.recv(10, socket.MSG_DONTWAIT)
+            with pytest.raises(BlockingIOError):
+                sock.recv_into(bytearray(10), 10, socket.MSG_DONTWAIT)
+            with pytest.raises(BlockingIOError):
+                sock.recvfrom(10, socket.MSG_DONTWAIT)
+            assert sock.recv(10) == b"hello"  # and now it is dry
+        with pytest.raises(BlockingIOError):
+            sock.sendall(BIG, socket.MSG_DONTWAIT)
+        with pytest.raises(BlockingIOError):
+            sock.send(b"x", socket.MSG_DONTWAIT)
+        with pytest.raises(BlockingIOError):
+            sock.sendmsg([b"x"], [], socket.MSG_DONTWAIT)
+        done.append(1)
+
+    done: list[int] = []
+    client = connect(serve(handle), receive_buffer=4096)
+    row = only(loop)
+    for count in (5, 10):
+        turns(loop)
+        client.sendall(b"hello")
+        turn_until(loop, lambda count=count: row.bytes_in == count)
+    turn_until(loop, lambda: done)
+    client.close()
 
 
 def test_receiving_nothing_returns_at_once_and_is_no_end(loop: Reactor, serve: Any, connect: Any) -> None:
@@ -1108,12 +1169,15 @@ def test_a_socket_that_a_subclass_made_is_of_that_class_again(loop: Reactor, ser
     kept[0].close()
 
 
-def test_a_thread_uses_the_socket_while_the_handler_lasts(loop: Reactor, serve: Any, connect: Any) -> None:
+@pytest.mark.parametrize("name", RECEIVERS)
+def test_a_thread_uses_the_socket_while_the_handler_lasts(
+    loop: Reactor, serve: Any, connect: Any, name: str
+) -> None:
     threads: list[Running] = []
 
     def handle(sock: Any) -> None:
         sock.recv(1)
-        threads.append(Running(lambda: echo_once(sock)))
+        threads.append(Running(lambda: sock.sendmsg([RECEIVERS[name](sock).upper()])))
         sock.recv(1, socket.MSG_PEEK)  # waits, with the thread in the same socket
 
     listener = serve(handle)
@@ -1292,16 +1356,16 @@ def test_a_client_that_sends_without_end_holds_nobody_up(connect: Any, name: str
         other.close()
 
 
-def test_a_fast_reader_holds_nobody_up(loop: Reactor, serve: Any, connect: Any) -> None:
+@pytest.mark.parametrize("name", ["sendall", "send", "sendmsg", "an unbuffered file"])
+def test_a_fast_reader_holds_nobody_up(loop: Reactor, serve: Any, connect: Any, name: str) -> None:
     sent: list[int] = []
 
     def source(sock: Any) -> None:
         for _ in range(100):
-            sock.sendall(b"x" * 100)
+            SENDERS[name](sock, b"x" * 100)
             sent.append(100)
-        sent.extend(sock.send(b"x" * 100) for _ in range(100))
 
     client = connect(serve(source, bytes_per_turn=1000))
     turn_until(loop, lambda: sent)
     assert sum(sent) <= 1100
-    assert receive_all(loop, client) == b"x" * 20_000
+    assert receive_all(loop, client) == b"x" * 10_000

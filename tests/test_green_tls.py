@@ -1,6 +1,7 @@
 """TLS in greenlets: handshakes, reads and writes wait in the loop, wherever the server wraps its sockets."""
 
 import contextlib
+import io
 import os
 import socket
 import ssl
@@ -79,10 +80,10 @@ class Client:
             view = view[self.patiently(self.sock.send, view[: 1 << 16]) :]
 
     def receive(self, size: int) -> bytes:
-        data = b""
+        data = bytearray()
         while len(data) < size and (piece := self.patiently(self.sock.recv, size - len(data))):
             data += piece
-        return data
+        return bytes(data)
 
 
 @pytest.fixture
@@ -373,16 +374,36 @@ def test_unwrap_gives_plain_text_again(loop: Reactor, serve: Any, secure: Any, c
         sock.sendall(b"secret")
         plain = sock.unwrap()
         plain.sendall(plain.recv(5).upper())
-        plain.sendall(BIG)
+        plain.sendall(BIG * 3)
 
     client = secure(serve(handle, accepting(context)), receive_buffer=8192)
     assert client.receive(6) == b"secret"
     plain = client.patiently(client.sock.unwrap)
     client.patiently(plain.send, b"plain")
     got = b""
-    while len(got) < 5 + len(BIG):
-        got += client.patiently(plain.recv, 1 << 18)
-    assert got == b"PLAIN" + BIG
+    while len(got) < 5 + 3 * len(BIG):
+        got += client.patiently(plain.recv, 1 << 20)
+    assert got == b"PLAIN" + BIG * 3
+
+
+@pytest.mark.parametrize("call", ["sendall", "write", "sendfile"])
+def test_a_slow_reader_gets_every_byte(
+    loop: Reactor, serve: Any, secure: Any, context: ssl.SSLContext, call: str
+) -> None:
+    def handle(sock: Any) -> None:
+        if call == "sendall":
+            sock.sendall(BIG * 3)
+        elif call == "sendfile":
+            sock.sendfile(io.BytesIO(BIG * 3))
+        else:
+            view = memoryview(BIG * 3)
+            while view:
+                view = view[sock.write(view) :]
+
+    client = secure(serve(handle, accepting(context)), receive_buffer=8192)
+    row = streams(loop)[0]
+    turn_until(loop, lambda: row.phase is Phase.WORKING)
+    assert client.receive(3 * len(BIG)) == BIG * 3
 
 
 def test_a_handler_that_starts_tls_itself(
@@ -475,14 +496,16 @@ def test_a_socket_that_is_kept_is_an_ordinary_one_in_a_thread(
     sock.close()
 
 
+@pytest.mark.parametrize("asks", [False, True])
 def test_a_thread_uses_the_socket_while_the_handler_lasts(
-    loop: Reactor, serve: Any, secure: Any, clock: ManualClock, context: ssl.SSLContext
+    loop: Reactor, serve: Any, secure: Any, clock: ManualClock, context: ssl.SSLContext, asks: bool
 ) -> None:
     threads: list[Running] = []
 
     def in_thread(sock: Any) -> tuple[Any, Any]:
-        before = sock.gettimeout()
-        sock.settimeout(5)
+        before = sock.gettimeout() if asks else None
+        if asks:
+            sock.settimeout(5)
         sock.sendall(sock.recv(10).upper())
         return before, sock.gettimeout()
 
@@ -492,6 +515,7 @@ def test_a_thread_uses_the_socket_while_the_handler_lasts(
         waits[0].settimeout(3)
         with pytest.raises(TimeoutError):
             waits[0].recv(1)  # for somebody else
+        assert sock.recv(10) == b"once more"  # in the greenlet again
 
     def other(sock: Any) -> None:
         waits.append(sock)
@@ -505,9 +529,10 @@ def test_a_thread_uses_the_socket_while_the_handler_lasts(
     client.sock.setblocking(True)
     client.sock.send(b"hello")
     assert client.sock.recv(10) == b"HELLO"
-    assert threads[0].join() == (None, 5)
+    assert threads[0].join() == (None, 5 if asks else None)
     clock.advance(3.1)
     turns(loop)
+    client.sock.send(b"once more")
     gate.send(b"x")
     turn_until(loop, lambda: not [row for row in streams(loop) if row.phase is not Phase.LINGERING])
 

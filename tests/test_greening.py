@@ -3,6 +3,7 @@
 import gc
 import socket
 import ssl
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -209,8 +210,10 @@ def test_a_context_that_two_servers_share_is_given_back_by_the_last() -> None:
     assert issubclass(context.sslsocket_class, Green)
     ungreened_contexts(third)
     assert context.sslsocket_class is ssl.SSLSocket
+    forgotten = weakref.ref(context)
     del context, first, second, third
-    assert gc.collect() >= 0
+    gc.collect()
+    assert forgotten() is None
 
 
 def test_ssl_and_greenlets_are_imported_when_they_are_needed() -> None:

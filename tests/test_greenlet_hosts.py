@@ -266,6 +266,18 @@ def test_many_connections_in_one_turn(loop: Reactor, serve: Any, connect: Any) -
         ask(loop, client, b"x", b"x")
 
 
+def test_an_empty_backlog_is_asked_once(loop: Reactor, serve: Any, connect: Any) -> None:
+    asked: list[int] = []
+    listener = serve(echo)
+    accept = listener.row._accept
+    listener.row._accept = lambda: asked.append(1) or accept()
+    client = connect(listener)
+    turn_until(loop, lambda: asked)
+    assert len(asked) == 2  # the connection, and that there is no other one
+    ask(loop, client, b"x", b"x")
+    assert len(asked) == 2
+
+
 def test_places_of_a_listener_and_of_a_peer(loop: Reactor, serve: Any, connect: Any) -> None:
     listener = serve(echo, connections=2)
     first, second, third = (connect(listener) for _ in range(3))

@@ -4,18 +4,21 @@ import os
 import signal
 import socket
 import socketserver as standard
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import trustme
 
 from reactor import (
     AsyncStreamRequestHandler,
     BlockingHandlerError,
     End,
     Limits,
+    Lines,
     ManualClock,
     Observer,
     Phase,
@@ -24,6 +27,7 @@ from reactor import (
     Stream,
 )
 from reactor import socketserver as ours
+from reactor.attaching import attach
 from tests.driving import ask, listen, receive, receive_all, reset, streams, turn_until, turns
 from tests.running import PATIENCE_S, PROMPT_S, Running, Waits, descriptors, python, seconds_of, wait_for, wait_until
 
@@ -1470,3 +1474,329 @@ def test_the_clock_of_a_shared_loop_drives_the_limits_of_its_guests(
     client.close()
     turn_until(loop, lambda: not streams(loop))
     assert row.end is End.LIMIT
+
+
+# -- shutdown() of a server that a shared loop hosts ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(loop: Reactor) -> Iterator[Reactor]:
+    """Give a reactor that runs in a thread of its own, until the end of the test."""
+    running = Running(lambda: loop.run(handle_signals=False))
+    yield loop
+    loop.stop(drain_s=0)
+    running.join()
+
+
+def in_loop(loop: Reactor, function: Callable[[], Any]) -> Any:
+    """Call a function in the loop's thread and return what it returned."""
+    done = threading.Event()
+    results: list[Any] = []
+    loop.call_soon(lambda: (results.append(function()), done.set()))
+    wait_for(done)
+    return results[0]
+
+
+def answer_to(connect: Any, listener: Any, data: bytes = b"hello\n") -> bytes:
+    """Return what a loop in another thread sends to a client."""
+    client = connect(listener)
+    client.sendall(data)
+    client.shutdown(socket.SHUT_WR)
+    return receive_all_of(client)
+
+
+@pytest.mark.parametrize("where", ["before a turn", "the loop's thread", "another thread"])
+def test_shutdown_of_a_standard_server_on_a_shared_loop_returns(loop: Reactor, connect: Any, where: str) -> None:
+    """The standard one waits for a serve_forever that nobody has called; its listener is the loop's, and goes on."""
+    server = standard.TCPServer(LOOPBACK, AsyncUpper)
+    listener = loop.add(server)
+    if where == "the loop's thread":
+        loop.call_soon(server.shutdown)
+    else:
+        Running(server.shutdown).join()
+    served(loop, connect, listener, b"hello\n")
+
+
+def test_a_handler_may_shut_a_standard_server_down(loop: Reactor, connect: Any) -> None:
+    listener = loop.add(standard.TCPServer(LOOPBACK, AsyncStopsItself))
+    assert receive_all(loop, connect(listener)) == b""
+    assert listener.row.phase is Phase.LISTENING
+
+
+@pytest.mark.parametrize("name", ["coroutine", "inline", "thread", "ThreadingMixIn"])
+@pytest.mark.parametrize("how", ["once", "twice"])
+def test_shutdown_closes_the_listener_and_nothing_else(shared: Reactor, connect: Any, name: str, how: str) -> None:
+    server_class, handler, keywords = CLASSES[name]
+    server = server_class(LOOPBACK, handler)
+    other = in_loop(shared, lambda: listen(shared, echo))
+    listener = in_loop(shared, lambda: shared.add(server, **keywords))
+    assert answer_to(connect, listener) == b"HELLO\n"
+    for _ in range(1 if how == "once" else 2):
+        server.shutdown()
+    wait_until(lambda: listener.row.phase is Phase.CLOSED)
+    assert (listener.row.end, listener.row.detail) == (End.FINISHED, "shutdown")
+    with pytest.raises(ConnectionRefusedError):
+        connect(listener)
+    assert answer_to(connect, other) == b"hello\n"
+    wait_until(lambda: server._host is None)
+    server.shutdown()  # nobody's guest any more
+
+
+@pytest.mark.parametrize("way", ["coroutine", "inline"])
+def test_shutdown_by_a_handler_on_a_shared_loop(loop: Reactor, connect: Any, way: str) -> None:
+    class Stops(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            self.server.shutdown()
+            self.request.sendall(b"stopped")
+
+    class AsyncStops(AsyncStreamRequestHandler):
+        async def handle(self) -> None:
+            self.server.shutdown()
+            self.wfile.write(b"stopped")
+
+    server = ours.TCPServer(LOOPBACK, AsyncStops if way == "coroutine" else Stops)
+    listener = loop.add(server, **WAYS[way][1])
+    assert receive_all(loop, connect(listener)) == b"stopped"
+    turns(loop)
+    assert listener.row.phase is Phase.CLOSED
+    assert server.fileno() == -1
+
+
+def test_shutdown_after_the_listener_was_closed(loop: Reactor) -> None:
+    server = ours.TCPServer(LOOPBACK, AsyncUpper)
+    listener = loop.add(server)
+    listener.close()
+    server.shutdown()
+    turns(loop)
+    server.shutdown()
+    turns(loop)
+    assert (listener.row.phase, listener.row.end) == (Phase.CLOSED, End.FINISHED)
+
+
+def test_on_a_loop_of_its_own_shutdown_waits_until_it_is_left(connect: Any) -> None:
+    go = threading.Event()
+
+    class Slow(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"at work")
+            wait_for(go)
+
+    with Inline(LOOPBACK, Slow) as server:
+        serving = Running(server.serve_forever)
+        assert connect(server.server_address).recv(10) == b"at work"
+        stopping = Running(server.shutdown)
+        stopping.thread.join(0.05)
+        assert stopping.thread.is_alive()
+        go.set()
+        stopping.join()
+        assert server._host is None
+        serving.join()
+
+
+# -- sockets closed behind the loop's back ---------------------------------------------------------------------------------
+
+
+def test_a_listener_whose_number_is_somebody_elses_ends_with_a_word(every_loop: Reactor, connect: Any) -> None:
+    loop = every_loop
+    server = standard.TCPServer(LOOPBACK, AsyncUpper)
+    lost = loop.add(server).row
+    number = lost.fd
+    server.server_close()
+    taken = listen(loop, echo)
+    assert taken.row.fd == number
+    turns(loop)
+    assert (lost.phase, lost.end) == (Phase.CLOSED, End.ABORTED)
+    assert lost.detail == f"its descriptor {number} was closed by somebody else"
+    assert lost not in loop.table
+    assert lost.id in [row.id for row in loop.table.ended]
+    ask(loop, connect(taken), b"hello\n", b"hello\n")
+
+
+# -- listening sockets that speak TLS --------------------------------------------------------------------------------------
+
+SECURE: dict[str, tuple[Any, dict[str, Any]]] = {
+    "thread": (ours.TCPServer, {"way": "thread"}),
+    "ThreadingMixIn": (ours.ThreadingTCPServer, {}),
+    "standard, thread": (standard.TCPServer, {"way": "thread"}),
+    "standard, ThreadingMixIn": (standard.ThreadingTCPServer, {}),
+}
+if hasattr(os, "fork"):
+    SECURE |= {
+        "fork": (ours.TCPServer, {"way": "fork"}),
+        "ForkingMixIn": (ours.ForkingTCPServer, {}),
+        "standard, fork": (standard.TCPServer, {"way": "fork"}),
+        "standard, ForkingMixIn": (standard.ForkingTCPServer, {}),
+    }
+each_secure = pytest.mark.parametrize("name", SECURE)
+
+
+class OneLine(ours.StreamRequestHandler):
+    """Answers one line in capitals; should the test fail, it does not wait for ever."""
+
+    timeout = 5
+
+    def handle(self) -> None:
+        self.wfile.write(self.rfile.readline().upper())
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Give a certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def context(authority: trustme.CA) -> ssl.SSLContext:
+    """Give the server's context."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def secure(connect: Any, authority: trustme.CA) -> Iterator[Callable[[Any], ssl.SSLSocket]]:
+    """Give a function that connects a TLS client."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    clients: list[ssl.SSLSocket] = []
+
+    def connect_to(listener: Any) -> ssl.SSLSocket:
+        client = context.wrap_socket(connect(listener), server_hostname="localhost")
+        clients.append(client)
+        return client
+
+    yield connect_to
+    for client in clients:
+        client.close()
+
+
+def secured(server: Any, context: ssl.SSLContext) -> Any:
+    """Have a server speak TLS, as everybody does it: its listening socket is wrapped."""
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    return server
+
+
+def answer(client: socket.socket) -> bytes:
+    client.sendall(b"hello\n")
+    return client.recv(10)
+
+
+@each_secure
+def test_a_silent_client_holds_no_handshake_up(
+    shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext, name: str
+) -> None:
+    server_class, keywords = SECURE[name]
+    listener = in_loop(shared, lambda: shared.add(secured(server_class(LOOPBACK, OneLine), context), **keywords))
+    other = in_loop(shared, lambda: listen(shared, echo))
+    silent = [connect(listener) for _ in range(2)]
+    assert answer(secure(listener)) == b"HELLO\n"
+    assert answer(connect(other)) == b"hello\n"
+    assert answer(secure(listener)) == b"HELLO\n"
+    for client in silent:
+        client.shutdown(socket.SHUT_RDWR)  # children hold copies, so that close() alone would end nothing
+    wait_until(lambda: not listener.row.members)
+    assert listener.row.phase is Phase.LISTENING
+
+
+@each_secure
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.0\r\n\r\n", b"", None], ids=["no TLS", "end of stream", "reset"])
+def test_a_handshake_that_fails_is_nobodys_error(
+    shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext, name: str, data: Any, capfd: Any, caplog: Any
+) -> None:
+    if data is None and "ork" in name:
+        pytest.skip("the child has a copy of this client, so that it cannot reset")
+    server_class, keywords = SECURE[name]
+    listener = in_loop(shared, lambda: shared.add(secured(server_class(LOOPBACK, OneLine), context), **keywords))
+    client = connect(listener)
+    wait_until(lambda: listener.row.requests)
+    if data is None:
+        reset(client)
+    elif data:
+        client.sendall(data)
+    else:
+        client.shutdown(socket.SHUT_WR)
+    wait_until(lambda: not listener.row.members)
+    assert answer(secure(listener)) == b"HELLO\n"
+    wait_until(lambda: not listener.row.members)
+    assert capfd.readouterr().err == ""
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+@each_secure
+@pytest.mark.parametrize("shakes", [True, False])
+def test_the_handshake_is_given_back(
+    loop: Reactor, context: ssl.SSLContext, name: str, shakes: bool
+) -> None:
+    """To a socket that is only borrowed; who has switched it off keeps it so, and has the handshake to himself."""
+    server_class, keywords = SECURE[name]
+    with secured(server_class(LOOPBACK, OneLine), context) as server:
+        server.socket.do_handshake_on_connect = shakes
+        listener = attach(
+            loop, server, way=keywords.get("way"), framing=None, limits=Limits(), name="", owned=False
+        )  # fmt: skip
+        assert server.socket.do_handshake_on_connect is False
+        assert server.socket.gettimeout() == 0
+        listener.close()
+        turns(loop)
+        assert server.socket.do_handshake_on_connect is shakes
+        assert server.socket.gettimeout() is None
+
+
+class Noting(OneLine):
+    """Writes down whether the handshake is done when the handler is made."""
+
+    def setup(self) -> None:
+        self.server.versions.append(self.request.version())
+        super().setup()
+
+
+@pytest.mark.parametrize("shakes", [True, False])
+def test_the_handshake_is_done_before_the_handler_is_made(
+    shared: Reactor, secure: Any, context: ssl.SSLContext, shakes: bool
+) -> None:
+    server = secured(ours.ThreadingTCPServer(LOOPBACK, Noting), context)
+    server.versions = []
+    server.socket.do_handshake_on_connect = shakes
+    listener = in_loop(shared, lambda: shared.add(server))
+    client = secure(listener)
+    assert answer(client) == b"HELLO\n"
+    assert server.versions == [client.version() if shakes else None]
+
+
+@pytest.mark.parametrize("keywords", [{"framing": Lines()}, {}], ids=["framed", "coroutine"])
+def test_tls_is_not_cut_into_frames(loop: Reactor, context: ssl.SSLContext, keywords: Any) -> None:
+    with secured(ours.TCPServer(LOOPBACK, Upper if keywords else AsyncUpper), context) as server:
+        with pytest.raises(ValueError, match=r'TLS.*way="greenlet" or "thread"'):
+            loop.add(server, **keywords)
+        assert len(loop.table) == 0
+        assert getattr(server, "_host", None) is None
+        assert server.socket.gettimeout() is None
+
+
+@pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
+@pytest.mark.parametrize("way", ["coroutine", "framed"])
+def test_a_get_request_that_wraps_is_refused_for_each_connection(
+    shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext, module: Any, way: str, caplog: Any
+) -> None:
+    class Wraps(module.TCPServer):  # type: ignore[misc,name-defined]
+        def get_request(self) -> Any:
+            request, client_address = super().get_request()
+            return context.wrap_socket(request, server_side=True), client_address
+
+    server = Wraps(LOOPBACK, AsyncUpper if way == "coroutine" else Upper)
+    listener = in_loop(shared, lambda: shared.add(server, framing=None if way == "coroutine" else Lines()))
+    other = in_loop(shared, lambda: listen(shared, echo))
+    for _ in range(2):
+        client = secure(listener)
+        try:
+            assert client.recv(10) == b""
+        except (ConnectionError, ssl.SSLError):  # closed without close_notify: it is refused
+            pass
+    assert answer_to(connect, other) == b"hello\n"
+    texts = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(texts) == 2
+    for text in texts:
+        assert f"a handler of the way {way!r} needs a plain one" in text
+        assert 'use way="greenlet" or way="thread"' in text
+    assert listener.row.phase is Phase.LISTENING
+    assert not listener.row.members

@@ -318,3 +318,47 @@ def test_a_class_that_mixes_the_mixin_in_after_its_base_is_plain(capsys: pytest.
     with Wrong(LOOPBACK, Notes) as server, socket.create_connection(server.server_address):
         server.handle_request()
     assert names == [threading.current_thread().name]
+
+
+# -- what a host is asked before ------------------------------------------------------------------------------------------
+
+
+class Rude(Host):
+    """A host whose client does not shake hands."""
+
+    def shake_hands(self, request: Any) -> bool:
+        self.told.append(("shake", request, threading.current_thread().name))
+        return False
+
+
+def test_a_thread_shakes_hands_first_and_drops_a_request_that_does_not() -> None:
+    server = Threading()
+    server._host = host = Rude()
+    server.process_request("request", None)
+    wait_for(host.event)
+    assert [told[:2] for told in host.told] == [("shake", "request"), ("returned", "request")]
+    assert host.told[0][2] != threading.current_thread().name
+    server.server_close()
+    assert server.calls == ["shutdown", "server_close"]
+
+
+@needs_fork
+def test_so_does_a_child() -> None:
+    server = Forking()
+    server._host = host = Rude()
+    host.loop = type("Loop", (), {"table": (), "abandon": lambda self: None})()  # type: ignore[assignment]
+    server.work = lambda: os._exit(7)  # of a handler that should not be made
+    server.process_request("request", None)
+    (pid,) = server.active_children or ()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert [told[:2] for told in host.told] == [("forked", "request")]  # the parent does not
+    server.collect_children()
+
+
+def test_threads_are_named_as_in_socketserver() -> None:
+    server = Threading()
+    server._host = host = Host()
+    server.process_request("request", None)
+    wait_for(host.event)
+    assert {name.partition(" ")[2] for *_, name in host.told} == {"(process_request_thread)"}
+    server.server_close()

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import socketserver as standard
+import ssl
 import sys
 import threading
 import warnings
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+import trustme
 
 from reactor import (
     AsyncStreamRequestHandler,
@@ -674,3 +676,85 @@ def test_its_process_has_no_descriptor_left() -> None:
             server.shutdown()
             server.serve_forever()
     assert descriptors() == before
+
+
+# -- threads, and servers that speak TLS --------------------------------------------------------------------------------
+
+
+def test_threads_nobody_asked_for_hold_no_close_up() -> None:
+    """A client that says nothing has a thread for as long as it likes."""
+    threads: list[threading.Thread] = []
+    ended = threading.Event()
+
+    class Noting(Web):
+        def handle(self) -> None:
+            threads.append(threading.current_thread())
+            super().handle()
+            ended.set()
+
+    server = made(MixedThreads, Noting)
+    with running(server), connected(server) as silent:
+        wait_until(lambda: threads)
+        server.shutdown()
+        closing = Running(server.server_close)
+        try:
+            closing.join()
+            assert threads[0].is_alive()
+            assert threads[0].daemon
+        finally:
+            silent.shutdown(socket.SHUT_RDWR)
+        wait_for(ended)
+    threads[0].join(PATIENCE_S)
+
+
+def test_who_wants_to_wait_for_them_says_so(client: Any) -> None:
+    daemons: list[bool] = []
+
+    class Noting(Web):
+        def handle(self) -> None:
+            daemons.append(threading.current_thread().daemon)
+            super().handle()
+
+    with made(type("Waits", (MixedThreads,), {"daemon_threads": False}), Noting) as server, running(server):
+        connection = client(server)
+        get(connection, "/a")
+        connection.close()
+    assert daemons == [False]
+
+
+class SecureThreading(ours.ThreadingTCPServer):
+    daemon_threads = True
+
+
+class SecureMixed(ReactorMixIn, http.server.HTTPServer):
+    pass
+
+
+class SecureMixedThreading(ReactorMixIn, http.server.ThreadingHTTPServer):
+    pass
+
+
+@pytest.mark.parametrize("kind", [SecureThreading, SecureMixed, SecureMixedThreading])
+def test_a_tls_server_that_a_silent_client_does_not_freeze(kind: Any, capfd: Any) -> None:
+    authority = trustme.CA()
+    context, clients = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.configure_trust(clients)
+    with made(kind) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+
+        def ask() -> bytes:
+            with connected(server) as plain, clients.wrap_socket(plain, server_hostname="localhost") as client:
+                client.sendall(b"GET /a HTTP/1.0\r\n\r\n")
+                with client.makefile("rb") as file:
+                    return file.read()
+
+        with running(server), connected(server) as silent, connected(server, b"GET / HTTP/1.0\r\n\r\n"):
+            assert ask().endswith(b"\r\n\r\n/a")
+            assert ask().endswith(b"\r\n\r\n/a")
+            silent.shutdown(socket.SHUT_RDWR)
+        assert server.socket.do_handshake_on_connect
+        handling = Running(server.handle_request)  # without a loop: in accept(), as ever
+        assert ask().endswith(b"\r\n\r\n/a")
+        handling.join()
+    assert capfd.readouterr().err == ""

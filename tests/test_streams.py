@@ -1,6 +1,7 @@
 """The way of bytes through a connection: budgets and fairness, phases at settle, counters, coalescing, water marks."""
 
 import contextlib
+import gc
 import inspect
 import socket
 import sys
@@ -13,6 +14,7 @@ import pytest
 from reactor import (
     ConnectionLost,
     End,
+    HttpRequests,
     LengthPrefixed,
     LimitError,
     Limits,
@@ -25,9 +27,11 @@ from reactor import (
     Reactor,
     Stream,
     sleep,
+    socketserver,
 )
 from reactor.phases import RULES
 from tests.driving import (
+    WAIT_S,
     ask,
     listen,
     only,
@@ -823,3 +827,182 @@ def test_a_second_handler_for_a_row_is_refused(loop: Reactor) -> None:
         stream.start(second)
     assert isinstance(second, types.CoroutineType)
     theirs.close()
+
+
+# -- byte by byte ---------------------------------------------------------------------------------------------------------
+
+
+def dribble(loop: Reactor, client: socket.socket, row: Any, data: bytes) -> list[tuple[int, ...]]:
+    """Send byte by byte; return the rows that were settled in the turns from each byte to its arrival."""
+    settled = []
+    for byte in data:
+        before, rows = row.bytes_in, ()
+        client.sendall(bytes([byte]))
+        while row.bytes_in == before:
+            rows += loop.step(WAIT_S).settled
+        settled.append(rows)
+    return settled
+
+
+@pytest.fixture(params=["coroutine", "framed"])
+def slow(request: Any, loop: Reactor, connect: Any) -> tuple[socket.socket, Any]:
+    """Give a client of an echo of lines, and its row."""
+
+    class Echo(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            for line in self.rfile:
+                self.wfile.write(line)
+
+    if request.param == "coroutine":
+        listener = listen(loop, echo, request_s=30)
+    else:
+        listener = loop.listen("tcp://127.0.0.1:0", Echo, framing=Lines(), limits=Limits(request_s=30))
+    client = connect(listener)
+    row = only(loop)
+    turns(loop)
+    return client, row
+
+
+def test_a_slow_frame_is_not_settled_for_each_byte(loop: Reactor, slow: Any) -> None:
+    client, row = slow
+    for _ in range(2):
+        first, *later = dribble(loop, client, row, b"slow")
+        assert first == (row.id,)
+        assert later == [(), (), ()]
+        assert (row.phase, row.inbox_bytes, str(row.need)) == (Phase.RECEIVING, 4, r"until b'\n'")
+        ask(loop, client, b"ly\n", b"slowly\n")
+        assert row.phase is Phase.IDLE
+
+
+def test_its_deadline_holds_all_the_same(loop: Reactor, clock: ManualClock, slow: Any) -> None:
+    client, row = slow
+    for _ in range(3):
+        dribble(loop, client, row, b"ab")
+        clock.advance(9)
+    clock.advance(3)
+    turns(loop)
+    assert row.end is End.LIMIT
+    assert receive_all(loop, client) == b""
+
+
+def test_the_next_frame_has_a_deadline_of_its_own(loop: Reactor, clock: ManualClock, slow: Any) -> None:
+    client, row = slow
+    dribble(loop, client, row, b"ab")
+    clock.advance(29)
+    ask(loop, client, b"c\nd", b"abc\n")
+    for _ in range(2):
+        clock.advance(14)
+        dribble(loop, client, row, b"e")
+        assert row.end is None
+    clock.advance(2)
+    turns(loop)
+    assert row.end is End.LIMIT
+
+
+def test_so_do_the_end_of_the_stream_and_an_abort(loop: Reactor, slow: Any) -> None:
+    client, row = slow
+    dribble(loop, client, row, b"abc")
+    client.shutdown(socket.SHUT_WR)
+    assert receive_all(loop, client) == b""
+    client.close()
+    until_gone(loop, row)
+    assert row.end in (End.BAD_FRAME, End.PEER_CLOSED)
+
+
+def test_an_abort_amid_a_slow_frame(loop: Reactor, slow: Any) -> None:
+    client, row = slow
+    dribble(loop, client, row, b"abc")
+    row.abort("enough")
+    turns(loop)
+    with pytest.raises(ConnectionResetError):
+        receive_all(loop, client)
+    assert (row.end, row.fd) == (End.ABORTED, -1)
+
+
+def test_a_pause_amid_a_slow_frame(loop: Reactor, slow: Any) -> None:
+    client, row = slow
+    dribble(loop, client, row, b"abc")
+    row.pause("a test")
+    turns(loop)
+    client.sendall(b"d\n")
+    turns(loop)
+    assert row.bytes_in == 3
+    row.resume("a test")
+    assert receive(loop, client, 5) == b"abcd\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_an_observer_is_told_the_whole_size_of_a_request_on_disk(
+    watched: Reactor, notes: Notes, connect: Any, pieces: int
+) -> None:
+    class Reads(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"%d" % len(self.rfile.read()))
+
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000)
+    listener = watched.listen("tcp://127.0.0.1:0", Reads, framing=HttpRequests(memory_bytes=1000))
+    client = connect(listener)
+    row = only(watched)
+    size = len(request) // pieces + 1
+    for start in range(0, len(request), size):
+        part = request[start : start + size]
+        client.sendall(part)
+        turn_until(watched, lambda start=start, part=part: row.bytes_in == start + len(part))
+    assert receive(watched, client, 6) == b"%d" % len(request)
+    assert notes.frames == [(row.id, len(request))]
+
+
+# -- rows that have ended -------------------------------------------------------------------------------------------------
+
+
+async def read_lines(stream: Stream) -> None:
+    while line := await stream.readline():
+        stream.write(line)
+
+
+async def read_frames(stream: Stream) -> None:
+    async for line in stream.frames(Lines()):
+        stream.write(line)
+
+
+async def read_exactly(stream: Stream) -> None:
+    while True:
+        stream.write(await stream.readexactly(2))
+
+
+async def read_until(stream: Stream) -> None:
+    while True:
+        stream.write(await stream.readuntil(b"\n"))
+
+
+async def read_a_frame(stream: Stream) -> None:
+    while True:
+        stream.write(await stream.frame(Lines()))
+
+
+async def read_all(stream: Stream) -> None:
+    while data := await stream.read_some():
+        stream.write(data)
+
+
+@pytest.mark.parametrize("handler", [read_lines, read_frames, read_exactly, read_until, read_a_frame, read_all])
+def test_a_stream_that_ended_is_gone_without_the_collector(connect: Any, handler: Any) -> None:
+    """The heap of deadlines may hold some of the last."""
+    gc.collect()
+    gc.disable()
+    try:
+        with Reactor() as loop:
+            listener = listen(loop, handler)
+            for _ in range(300):
+                with contextlib.closing(socket.create_connection(listener.address)) as client:
+                    row = only(loop)
+                    ask(loop, client, b"a\n", b"a\n")
+                    client.shutdown(socket.SHUT_WR)
+                    assert receive_all(loop, client) == b""
+                until_gone(loop, row)
+                assert row.end is End.PEER_CLOSED
+            del row
+            turns(loop)
+            assert sum(isinstance(each, Stream) for each in gc.get_objects()) < 200
+    finally:
+        gc.enable()

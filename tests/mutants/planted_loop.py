@@ -184,8 +184,8 @@ MUTANTS = [
         [
             fault(
                 "actions-of-the-class-only", "loop.actions",
-                'getattr(server.service_actions, "__func__", None)',
-                'getattr(type(server).service_actions, "__func__", type(server).service_actions)',
+                "actions = server.service_actions",
+                "actions = type(server).service_actions.__get__(server)",
                 f"{HOOKS}TestServiceActions::test_given_to_the_instance",
             ),
             fault(

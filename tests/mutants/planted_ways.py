@@ -112,23 +112,29 @@ MUTANTS = [
         [
             fault(
                 "green-receive-blocks", "way.shared",
-                "super().recv_into(buffer, nbytes, flags | DONTWAIT)", "super().recv_into(buffer, nbytes, flags)",
+                "_plain.recv_into(self, buffer, nbytes, flags | DONTWAIT)",
+                "_plain.recv_into(self, buffer, nbytes, flags)",
                 SILENT,
             ),
             fault(
                 "green-send-blocks", "way.shared",
-                "super().send(rest, flags | DONTWAIT)", "super().send(rest, flags)",
+                "_plain.send(self, rest, flags | DONTWAIT)", "_plain.send(self, rest, flags)",
                 SLOW,
-            ),
-            fault(
-                "green-nonblocking-for-everybody", "way.socket",
-                "super().settimeout(0.0 if row.timeout_s == 0 else None)", "super().settimeout(0.0)",
-                f"{GREENLET}test_request_is_the_blocking_socket_that_get_request_returned",
             ),
             fault(
                 "green-send-loses-a-byte", "way.shared",
                 "rest = memoryview(rest)[count:]", "rest = memoryview(rest)[count + 1 :]",
                 SLOW,
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/green_common.py",
+        [
+            fault(
+                "green-nonblocking-for-everybody", "way.socket",
+                "_plain.settimeout(self, 0.0 if row.timeout_s == 0 else None)", "_plain.settimeout(self, 0.0)",
+                f"{GREENLET}test_request_is_the_blocking_socket_that_get_request_returned",
             ),
         ],
     ),

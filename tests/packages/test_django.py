@@ -23,7 +23,6 @@ from django.urls import path  # noqa: E402
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore::DeprecationWarning:django")]
 
 BODY = bytes(range(256)) * 3000
-HALF_CLOSED = "behind its frame the handler shuts our side, as at the end of the stream, and the row is kept half closed"
 THREADED_WAYS = {"default": {}, "greenlet": {"way": "greenlet"}, "framed": served.HTTP_WAYS["framed"]}
 
 
@@ -74,7 +73,7 @@ def test_hosted(way: str) -> None:
         check(listener.address, way)
 
 
-@served.every_way(THREADED_WAYS, framed=HALF_CLOSED)
+@served.every_way(THREADED_WAYS)
 def test_hosted_with_its_own_mixin(way: str) -> None:
     with served.hosted(make(ThreadedWSGIServer), **THREADED_WAYS[way]) as listener:
         check(listener.address, way)
@@ -83,7 +82,7 @@ def test_hosted_with_its_own_mixin(way: str) -> None:
         assert re.findall(rb"\|(\d)\|", connects) == [b"1", b"0", b"0"]  # kept
 
 
-@served.every_way(THREADED_WAYS, framed=HALF_CLOSED)
+@served.every_way(THREADED_WAYS)
 def test_pipelined(way: str) -> None:
     with served.hosted(make(ThreadedWSGIServer), **THREADED_WAYS[way]) as listener:
         first = served.get("/echo", "1.1") * 2 + b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"

@@ -107,6 +107,7 @@ PROGRAM = """
     from dnslib.fixedresolver import FixedResolver
     from dnslib.server import DNSLogger, DNSServer
     servers = [DNSServer(FixedResolver(". 60 IN A 10.0.0.1"), "127.0.0.1", 0, tcp=tcp) for tcp in (False, True)]
+    assert socketserver.__name__ == "reactor.socketserver"
     assert all(isinstance(each.server, socketserver.BaseServer) for each in servers)
     for each in servers:
         each.start_thread()

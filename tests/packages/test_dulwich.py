@@ -90,7 +90,7 @@ PROGRAM = """
     from dulwich.repo import Repo
     from dulwich.server import DictBackend, TCPGitServer
     server = TCPGitServer(DictBackend({"/r": Repo("bare")}), "127.0.0.1", 0)
-    assert server.serve.__func__ is socketserver.TCPServer.serve_forever
+    assert socketserver.__name__ == "reactor.socketserver" and server.serve.__func__ is socketserver.TCPServer.serve_forever
     print("port", server.server_address[1])
     server.serve()
 """

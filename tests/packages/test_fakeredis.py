@@ -2,8 +2,8 @@
 
 Limits: in a greenlet a push (pub/sub, BLPOP) waits until the client says something, for the handler polls by reading a
 descriptor that it has set O_NONBLOCK with fcntl, and a green read waits all the same · framed: it asks for the descriptor of
-`rfile`, and a frame has none · hosted, its `shutdown()` is what ends its threads; with the standard module's classes that
-has to be said before the reactor closes, as nobody else knows that its handlers look at `_shutdown_event`.
+`rfile`, and a frame has none · its threads end when its `shutdown()` is called; the reactor that hosts it does not know that
+and waits for them, so call it before the reactor closes.
 """
 
 import threading
@@ -58,12 +58,11 @@ def check_pushes(port: int) -> None:
 @served.every_way(WAYS)
 def test_hosted(way: str) -> None:
     server = fakeredis.TcpFakeServer(("127.0.0.1", 0))
-    with served.hosted(server, **WAYS[way]) as listener:
-        with served.silent_clients(listener.address):
-            check_commands(listener.port)
-            if way == "default":
-                check_pushes(listener.port)
-        server._shutdown_event.set()
+    with served.hosted(server, **WAYS[way]) as listener, served.silent_clients(listener.address):
+        check_commands(listener.port)
+        if way == "default":
+            check_pushes(listener.port)
+        server.shutdown()  # with connections open, whose threads look for it
 
 
 def test_framed_it_finds_no_descriptor(capsys: Any) -> None:

@@ -82,7 +82,7 @@ def test_a_body_that_nobody_reads_does_not_destroy_the_reply(way: str) -> None:
         assert served.curl("-T", "-", unread, stdin=BODY * 5) == b"PUT /unread 0 0"
 
 
-@served.every_way(framed="it reads on behind the frame to discard, and so the row is kept in spite of Connection: close")
+@served.every_way()
 def test_what_is_sent_behind_the_last_request_is_not_answered(way: str) -> None:
     with served.hosted(make(), **served.HTTP_WAYS[way]) as listener:
         pipelined = served.get("/1", "1.1") + served.get("/2", "1.1")
@@ -91,10 +91,10 @@ def test_what_is_sent_behind_the_last_request_is_not_answered(way: str) -> None:
     assert b"GET /2" not in reply  # the reply to the first said that the connection ends
 
 
-# -- TLS, and processes --------------------------------------------------------------------------------------------------
+# -- TLS, and processes -------------------------------------------------------------------------------------------------
 
 
-@served.every_way({"greenlet": {}, "thread": {}}, thread="accept() of a TLS socket waits for the handshake, in the loop's thread")
+@served.every_way({"greenlet": {}, "thread": {}})
 def test_tls(way: str) -> None:
     pytest.importorskip("cryptography", reason=served.NEEDED)
     with served.hosted(make(ssl_context="adhoc"), way=way) as listener:

@@ -350,7 +350,6 @@ class TestGreenlet:
         begun = threading.Event()
         assert self.give_away(serve, answer, begun) == b"HELLO"
 
-    @pytest.mark.xfail(reason="super() of a green socket's method fails once its class has changed", raises=AssertionError)
     def test_thread_that_uses_it_while_the_loop_lets_it_go(self, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """The thread has found the method, which has not done its work yet, when the socket becomes an ordinary one."""
 
