@@ -99,8 +99,9 @@ class Serving:
 
         `serve_forever` is waited for. On a shared loop the listener is closed by the loop, which is not.
         """
-        if self._host is not None and self._host.owned:
-            self._host.loop.call_soon(self._host.row.finish, End.FINISHED, "shutdown")
+        host = self._host  # looked at once: in the loop's thread the listener may be closing
+        if host is not None and host.owned:
+            host.loop.call_soon(host.row.finish, End.FINISHED, "shutdown")
         else:
             self._gate.shut()
 

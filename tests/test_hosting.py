@@ -1523,6 +1523,27 @@ def test_a_handler_may_shut_a_standard_server_down(loop: Reactor, connect: Any) 
     assert listener.row.phase is Phase.LISTENING
 
 
+def test_shutdown_in_the_moment_in_which_the_listener_is_closed(loop: Reactor) -> None:
+    """In another thread: what it has found to be its host is nobody's host an instant later."""
+
+    class Watched(ours.TCPServer):
+        looks = 0
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "_host":
+                self.looks += 1
+                if self.looks == 2:
+                    return None
+            return super().__getattribute__(name)
+
+    server = Watched(LOOPBACK, AsyncUpper)
+    listener = loop.add(server)
+    server.looks = 0
+    server.shutdown()
+    turns(loop)
+    assert listener.row.phase is Phase.CLOSED
+
+
 @pytest.mark.parametrize("name", ["coroutine", "inline", "thread", "ThreadingMixIn"])
 @pytest.mark.parametrize("how", ["once", "twice"])
 def test_shutdown_closes_the_listener_and_nothing_else(shared: Reactor, connect: Any, name: str, how: str) -> None:
@@ -1763,11 +1784,37 @@ def test_the_handshake_is_done_before_the_handler_is_made(
     assert server.versions == [client.version() if shakes else None]
 
 
-@pytest.mark.parametrize("keywords", [{"framing": Lines()}, {}], ids=["framed", "coroutine"])
-def test_tls_is_not_cut_into_frames(loop: Reactor, context: ssl.SSLContext, keywords: Any) -> None:
-    with secured(ours.TCPServer(LOOPBACK, Upper if keywords else AsyncUpper), context) as server:
-        with pytest.raises(ValueError, match=r'TLS.*way="greenlet" or "thread"'):
-            loop.add(server, **keywords)
+@pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
+def test_a_pool_of_a_servers_own_shakes_hands_by_its_first_read(
+    shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext, module: Any
+) -> None:
+    threads: list[threading.Thread] = []
+
+    class Pooled(module.ThreadingTCPServer):  # type: ignore[misc,name-defined]
+        def process_request(self, request: Any, client_address: Any) -> None:
+            threads.append(threading.Thread(target=self.process_request_thread, args=(request, client_address)))
+            threads[-1].start()
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Of the client that never shakes hands."""
+
+    server = secured(Pooled(LOOPBACK, OneLine), context)
+    listener = in_loop(shared, lambda: shared.add(server))
+    silent = connect(listener)
+    wait_until(lambda: threads)
+    assert answer(secure(listener)) == b"HELLO\n"
+    silent.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    wait_until(lambda: not listener.row.members)
+
+
+@pytest.mark.parametrize("way", ["framed", "coroutine"])
+def test_tls_that_shakes_hands_in_accept_is_refused(loop: Reactor, context: ssl.SSLContext, way: str) -> None:
+    text = "not cut into frames here; use" if way == "framed" else "of the way 'coroutine' needs a plain one; use"
+    with secured(ours.TCPServer(LOOPBACK, Upper if way == "framed" else AsyncUpper), context) as server:
+        with pytest.raises(ValueError, match=rf'speaks TLS, .*{text}.* way="greenlet" or "thread"'):
+            loop.add(server, framing=Lines() if way == "framed" else None)
         assert len(loop.table) == 0
         assert getattr(server, "_host", None) is None
         assert server.socket.gettimeout() is None

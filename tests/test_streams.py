@@ -931,6 +931,25 @@ def test_a_pause_amid_a_slow_frame(loop: Reactor, slow: Any) -> None:
     assert receive(loop, client, 5) == b"abcd\n"
 
 
+def test_a_row_that_was_not_read_is_read_on_for_a_slow_frame(loop: Reactor, connect: Any) -> None:
+    """Its inbox was full while it waited for its turn, and ends in half a frame."""
+    got: list[bytes] = []
+
+    async def sink(stream: Stream) -> None:
+        while line := await stream.readline():
+            got.append(line)
+
+    client = connect(listen(loop, sink, frames_per_turn=1, inbox_bytes=1000, frame_bytes=1000))
+    row = only(loop)
+    client.sendall(b"%099d\n" % 0 * 20 + b"ha")
+    turn_until(loop, lambda: row.interest == 0)
+    assert row.phase is Phase.RECEIVING
+    turn_until(loop, lambda: len(got) == 20)
+    turns(loop)
+    client.sendall(b"lf\n")
+    turn_until(loop, lambda: got[-1] == b"half\n")
+
+
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_an_observer_is_told_the_whole_size_of_a_request_on_disk(
     watched: Reactor, notes: Notes, connect: Any, pieces: int
