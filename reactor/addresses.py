@@ -127,7 +127,7 @@ class Endpoint:
             family, sockaddr = self._resolve()
             sock: socket.socket = sockets.socket(family, self.type)
             try:
-                self._bind(sock, sockaddr, backlog)
+                self._bind(sock, sockaddr, backlog, sockets)
             except BaseException:  # whatever ends the attempt must not leak the descriptor
                 sock.close()
                 raise
@@ -144,10 +144,10 @@ class Endpoint:
             raise OSError(errno.EAFNOSUPPORT, "this platform has no Unix sockets")
         return socket.AF_UNIX, "\0" + self.path[1:] if self.path.startswith("@") else self.path
 
-    def _bind(self, sock: socket.socket, sockaddr: Any, backlog: int) -> None:
+    def _bind(self, sock: socket.socket, sockaddr: Any, backlog: int, sockets: Any) -> None:
         if self.family == "unix":
             if sockaddr == self.path:  # not abstract
-                remove_stale(self.path, self.type)
+                remove_stale(self.path, self.type, sockets)
         elif self.type == socket.SOCK_STREAM and os.name == "posix":
             # On Windows it would let another process take the port over (twisted#4195, trio#928).
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -162,24 +162,29 @@ class Endpoint:
         return f"{self.scheme}://{as_text((self.host, self.port))}"
 
 
-def remove_stale(path: str, type_: int) -> None:
+def _files(sockets: Any) -> Any:
+    """Return who knows the paths of these sockets: the system, unless they are simulated."""
+    return getattr(sockets, "files", os)
+
+
+def remove_stale(path: str, type_: int, sockets: Any = socket) -> None:
     """Unlink a Unix socket that nobody serves.
 
     Raises:
         OSError: EADDRINUSE: somebody serves it, or it is no socket.
     """
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
+        if not stat.S_ISSOCK(_files(sockets).stat(path).st_mode):
             raise OSError(errno.EADDRINUSE, f"{path} exists and is no socket")
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, type_) as probe:
+    with sockets.socket(socket.AF_UNIX, type_) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+                _files(sockets).unlink(path)
             return
         except OSError as error:
             # A full backlog, or a server of the other type: somebody serves it.
@@ -188,26 +193,27 @@ def remove_stale(path: str, type_: int) -> None:
     raise OSError(errno.EADDRINUSE, f"{path} is served by another process")
 
 
-def identity(sock: Any) -> tuple[str, int, int] | None:
-    """Return path, device and inode of a bound Unix socket, to know at close whether the path is still ours."""
+def identity(sock: Any) -> tuple[str, int, int, Any] | None:
+    """Return path, device and inode of a bound Unix socket (and who knows them), to see at close if it is still ours."""
     if sock.family != getattr(socket, "AF_UNIX", None):
         return None
     path = sock.getsockname()
     if not isinstance(path, str) or not path:
         return None  # abstract, or unbound
-    status = os.stat(path)
-    return os.path.abspath(path), status.st_dev, status.st_ino
+    files = _files(sock)
+    status = files.stat(path)
+    return os.path.abspath(path), status.st_dev, status.st_ino, files
 
 
-def unlink_if_ours(ours: tuple[str, int, int] | None) -> None:
+def unlink_if_ours(ours: tuple[str, int, int, Any] | None) -> None:
     """Remove the path of a Unix socket unless somebody else has taken it since."""
     if ours is None:
         return
-    path, device, inode = ours
+    path, device, inode, files = ours
     with contextlib.suppress(OSError):  # gone, or in a directory that is gone: nothing of ours is left
-        status = os.stat(path)
+        status = files.stat(path)
         if (status.st_dev, status.st_ino) == (device, inode):
-            os.unlink(path)
+            files.unlink(path)
 
 
 def _checked_path(text: str, path: str) -> str:

@@ -27,7 +27,7 @@ def attach(
     name: str,
     owned: bool,
     poll_interval_s: float = 0.5,
-    path: tuple[str, int, int] | None = None,
+    path: tuple[str, int, int, Any] | None = None,
 ) -> Listener:
     """Put a server into the table of a loop.
 

@@ -76,7 +76,11 @@ class Host:
             limits = self.limits
             if self.accepts_per_turn is not None or has_own_get_request(self.server):
                 limits = limits.replace(accepts_per_turn=self.accepts_per_turn or 1)
-            self.row = self.acceptor(self, self._socket, limits)
+            try:
+                self.row = self.acceptor(self, self._socket, limits)
+            except BaseException:  # the selector refuses the descriptor; the program may go on with its socket
+                self._give_back()
+                raise
         overridden = overrides_service_actions(self.server)
         if overridden or isinstance(self.processor, ForkingMixIn):
             self._service = self.processor.service_actions
@@ -111,11 +115,15 @@ class Host:
         if self.owned and self._listens:
             self._socket.close()  # give the port back now; server_close may have to wait for threads
         elif self._listens and self._socket.fileno() >= 0:
-            self._socket.settimeout(self._timeout_s)
-            if self._shakes_hands:
-                self._socket.do_handshake_on_connect = True
+            self._give_back()
         self._closing = True
         self._forget()
+
+    def _give_back(self) -> None:
+        """Leave a listening socket as it was found."""
+        self._socket.settimeout(self._timeout_s)
+        if self._shakes_hands:
+            self._socket.do_handshake_on_connect = True
 
     def _forget(self) -> None:
         """The server is nobody's guest any more once its last thread and child have reported."""

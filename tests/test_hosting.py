@@ -1763,6 +1763,23 @@ def test_the_handshake_is_given_back(
         assert server.socket.gettimeout() is None
 
 
+@pytest.mark.parametrize("timeout_s", [None, 3.0])
+def test_a_socket_that_the_selector_refuses_is_left_as_it_was(
+    loop: Reactor, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, timeout_s: float | None
+) -> None:
+    def refuse(row: Any, interest: int) -> None:
+        raise OSError("as asked")
+
+    with secured(ours.TCPServer(LOOPBACK, OneLine), context) as server:
+        server.socket.settimeout(timeout_s)
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="as asked"):
+            patch.setattr(loop.demultiplexer, "set", refuse)
+            loop.add(server, way="thread")
+        assert server.socket.gettimeout() == timeout_s
+        assert server.socket.do_handshake_on_connect is True
+        assert (len(loop.table), server._host) == (0, None)
+
+
 class Noting(OneLine):
     """Writes down whether the handshake is done when the handler is made."""
 

@@ -1,0 +1,165 @@
+"""Unix stream sockets as a program sees them on Linux: no network between the ends.
+
+What it is: the states and errors of unix(7). What it is not: TCP with another address. A connection is there at once, a
+closed end shuts both directions of the other, there is no reset but for input that nobody read, and a full backlog is
+EAGAIN for whoever connects. What was sent lies with the receiver, and counts against the sender's buffer.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from .descriptions import ERR, HUP, IN, OUT, RDHUP, Description, as_path, fail
+
+if TYPE_CHECKING:
+    from .network import Network
+
+
+class UnixEnd(Description):
+    """One end of a connection, or a listener."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network, socket.AF_UNIX, socket.SOCK_STREAM)
+        self.peer: UnixEnd | None = None
+        self.arrived = bytearray()
+        self.read_shut = self.write_shut = self.listens = self.gone = False
+        self.queue: deque[UnixEnd] = deque()
+        self.backlog = 0
+
+    def pair(self, other: UnixEnd) -> None:
+        """Connect two ends."""
+        self.peer, other.peer = other, self
+
+    @property
+    def has_peer(self) -> bool:
+        """See `Description`."""
+        return self.peer is not None
+
+    def mask(self) -> int:
+        """See `Description`; the order is that of unix_poll()."""
+        if self.listens:
+            return IN if self.queue else 0
+        mask = ERR if self.error else 0
+        if self.peer is None or (self.read_shut and self.write_shut):
+            mask |= HUP
+        if self.read_shut:
+            mask |= IN | RDHUP
+        if self.arrived:
+            mask |= IN
+        if self.peer is None or 4 * len(self.peer.arrived) <= self.send_bytes:
+            mask |= OUT
+        return mask
+
+    def listen(self, backlog: int) -> None:
+        """See listen(2)."""
+        if self.name is None or self.peer is not None:
+            fail(errno.EINVAL)
+        self.listens, self.backlog = True, backlog
+
+    def accept(self) -> UnixEnd:
+        """See accept(2)."""
+        if not self.listens:
+            fail(errno.EINVAL)
+        if not self.queue:
+            fail(errno.EAGAIN)
+        return self.queue.popleft()
+
+    def connect(self, address: Any) -> None:
+        """See connect(2): done at once, or not at all."""
+        if self.peer is not None:
+            fail(errno.EISCONN)
+        if self.listens:
+            fail(errno.EINVAL)
+        listener = find_path(self.network, self, address)
+        if not isinstance(listener, UnixEnd) or not listener.listens:
+            fail(errno.ECONNREFUSED)
+        if len(listener.queue) > listener.backlog:
+            fail(errno.EAGAIN)
+        end = UnixEnd(self.network)
+        end.options.update(listener.options)
+        end.name, end.peer_name, self.peer_name = listener.name, self.name, listener.name
+        self.pair(end)
+        listener.queue.append(end)
+
+    def recv(self, size: int, peek: bool) -> tuple[bytes, bool, Any]:
+        """See recv(2); the order is that of unix_stream_read_generic()."""
+        if self.peer is None:
+            fail(errno.EINVAL)
+        if self.arrived:
+            data = bytes(self.arrived[:size])
+            if not peek:
+                del self.arrived[:size]
+            return data, False, None
+        if self.error:
+            fail(self.take_error())
+        if not self.read_shut:
+            fail(errno.EAGAIN)
+        return b"", False, None
+
+    def send(self, data: bytes, address: Any) -> int:
+        """See send(2)."""
+        if self.peer is None:
+            fail(errno.ENOTCONN)
+        if self.write_shut or self.peer.gone or self.peer.read_shut:
+            fail(errno.EPIPE)
+        if self.error:
+            fail(self.take_error())
+        room = self.send_bytes - len(self.peer.arrived)
+        if room <= 0 and data:
+            fail(errno.EAGAIN)
+        self.peer.arrived += data[:room]
+        return min(room, len(data))
+
+    def shutdown(self, how: int) -> None:
+        """See shutdown(2)."""
+        reads = how in (socket.SHUT_RD, socket.SHUT_RDWR)
+        writes = how in (socket.SHUT_WR, socket.SHUT_RDWR)
+        self.read_shut |= reads
+        self.write_shut |= writes
+        if self.peer is not None:
+            self.peer.read_shut |= writes
+            self.peer.write_shut |= reads
+
+    def release(self) -> None:
+        """The last descriptor is closed."""
+        self.gone = True
+        for end in self.queue:
+            self._end(end, reset=True)
+        self.queue.clear()
+        self._end(self, reset=bool(self.arrived))
+        self.listens = False
+        self.network.unbind(self)
+
+    def break_off(self) -> None:
+        """The peer is killed with unread input: the one way to a reset."""
+        if self.peer is not None:
+            self.peer.gone = True
+            self._end(self.peer, reset=True)
+            self._end(self, reset=True)
+
+    def _end(self, end: UnixEnd, reset: bool) -> None:
+        end.gone = True
+        if end.peer is not None:
+            end.peer.read_shut = end.peer.write_shut = True
+            if reset:
+                end.peer.error = errno.ECONNRESET
+
+
+def find_path(network: Network, asking: Description, address: Any) -> Description:
+    """Return the socket that is, or was, bound to a path.
+
+    Raises:
+        OSError: ENOENT, ECONNREFUSED (an abstract name), or EPROTOTYPE: it is of the other type.
+    """
+    path = as_path(address)
+    found = network.paths.get(path)
+    if found is None:
+        fail(errno.ECONNREFUSED if path[:1] == "\0" else errno.ENOENT)
+    if found.references == 0:
+        fail(errno.ECONNREFUSED)
+    if found.type != asking.type:
+        fail(errno.EPROTOTYPE)
+    return found
