@@ -113,10 +113,19 @@ class GreenTls(Green, ssl.SSLSocket):
 
     def do_handshake(self: Any, block: bool = False) -> None:
         """As `SSLSocket.do_handshake`."""
+        green = current()
+        row = None if green is None else row_of(self, green)
+        timeout_s = None if row is None else row.timeout_s
+        if row is not None and timeout_s is None:
+            row.timeout_s = row.limits.handshake_s
         try:
             GreenTls._call(self, READ, _Tls.do_handshake, block)
         except EndOfStream as error:
             raise ConnectionAbortedError(errno.ECONNABORTED, f"no TLS handshake: {error}") from error
+        finally:
+            if row is not None:
+                row.timeout_s = timeout_s
+                self._apply(row)
 
     def unwrap(self: Any) -> Any:
         """As `SSLSocket.unwrap`."""

@@ -98,10 +98,13 @@ class Host:
     def shake_hands(self, request: Any) -> bool:
         """Do it, where the request is worked on; False: there is nobody to talk to (socketserver drops these, too)."""
         if self._shakes_hands:
+            timeout_s = request.gettimeout()
+            request.settimeout(self.limits.handshake_s)
             try:
                 request.do_handshake()
             except OSError:
                 return False
+            request.settimeout(timeout_s)
         return True
 
     def _unwatched(self) -> bool:

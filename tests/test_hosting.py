@@ -1720,6 +1720,17 @@ def test_a_silent_client_holds_no_handshake_up(
 
 
 @each_secure
+def test_a_handshake_has_its_time(shared: Reactor, connect: Any, context: ssl.SSLContext, name: str) -> None:
+    """Or a silent client would hold the thread, and whoever waits for the threads, for ever."""
+    server_class, keywords = SECURE[name]
+    server = secured(server_class(LOOPBACK, OneLine), context)
+    listener = in_loop(shared, lambda: shared.add(server, limits=Limits(handshake_s=0.05), **keywords))
+    silent = connect(listener)
+    wait_until(lambda: listener.row.requests and not listener.row.members)
+    assert silent.recv(1) == b""
+
+
+@each_secure
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.0\r\n\r\n", b"", None], ids=["no TLS", "end of stream", "reset"])
 def test_a_handshake_that_fails_is_nobodys_error(
     shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext, name: str, data: Any, capfd: Any, caplog: Any
@@ -1772,9 +1783,10 @@ def test_a_socket_that_the_selector_refuses_is_left_as_it_was(
 
     with secured(ours.TCPServer(LOOPBACK, OneLine), context) as server:
         server.socket.settimeout(timeout_s)
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="as asked"):
+        with monkeypatch.context() as patch:
             patch.setattr(loop.demultiplexer, "set", refuse)
-            loop.add(server, way="thread")
+            with pytest.raises(OSError, match="as asked"):
+                loop.add(server, way="thread")
         assert server.socket.gettimeout() == timeout_s
         assert server.socket.do_handshake_on_connect is True
         assert (len(loop.table), server._host) == (0, None)

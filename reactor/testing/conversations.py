@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..base_server import BaseServer
@@ -31,11 +31,13 @@ class Outcome:
         output: what the handler sent.
         ended: how its side ended: "" if it did not.
         error: the type of what it raised; "" for nothing.
+        cause: what it raised, which two conversations need not have in common.
     """
 
     output: bytes
     ended: str
     error: str
+    cause: BaseException | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         how = {"": "left open", "eof": "closed", "reset": "reset"}[self.ended]
@@ -99,7 +101,6 @@ def converse(
     """
     errors: list[BaseException] = []
     world = Simulation(seed, faults=faults)
-    client = None
     try:
         endpoint = serve(world, handler, framing)
         client = world.connect(endpoint)
@@ -110,7 +111,8 @@ def converse(
         if end != "no":
             client.send_eof()
         _run(world, errors)
-        outcome = Outcome(client.take(), client.ended, type(errors[0]).__name__ if errors else "")
+        cause = errors[0] if errors else None
+        outcome = Outcome(client.take(), client.ended, type(cause).__name__ if cause else "", cause)
     finally:
         _close(world, errors)
     return outcome, world

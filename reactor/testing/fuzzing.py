@@ -55,7 +55,7 @@ def fuzz(
     """
     whole = Splits(handler, framing).expected(Schedule(data))
     if whole.error:
-        raise SplitError(f"the handler raises {whole.error} when it is told all of {data!r}")
+        raise SplitError(f"the handler raises {whole.error} when it is told all of {data!r}") from whole.cause
     tried = resets = 0
     for seed in seeds:
         schedule = schedule_of(seed, data)
@@ -69,7 +69,7 @@ def fuzz(
             raise SplitError(
                 f"seed {seed} gives another answer: {schedule}\n  with it: {outcome}\n  without: {whole}\n"
                 f"what happened:\n{world.trace}"
-            )
+            ) from outcome.cause
     return FuzzReport(tried, resets, whole.output)
 
 

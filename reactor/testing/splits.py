@@ -114,7 +114,7 @@ class Splits:
                 f"the answer depends on how the bytes arrive; smallest of {self.held} schedules that shows it:\n"
                 f"  {smallest}\n  in pieces: {outcome}\n  as a whole: {self.expected(smallest)}\n"
                 f"what happened, in pieces:\n{world.trace}"
-            )
+            ) from outcome.cause
 
     def _fewer_cuts(self, schedule: Schedule) -> Schedule:
         """Join pieces as long as it still fails."""
@@ -156,7 +156,8 @@ def check_every_split(
     outcome = splits.expected(whole)
     if outcome.error:
         _, world = splits.outcome(whole)
-        raise SplitError(f"the handler raises {outcome.error} when it is told all of {data!r}\n{world.trace}")
+        text = f"the handler raises {outcome.error} when it is told all of {data!r}\n{world.trace}"
+        raise SplitError(text) from outcome.cause
     for schedule in schedules(data, parts):
         splits.check(schedule)
     return SplitReport(splits.held, outcome.output)

@@ -1,6 +1,5 @@
 """What only a simulated world does: time, delays, faults, processes, blocking calls, spins."""
 
-import errno
 import socket
 from typing import Any
 
@@ -11,18 +10,9 @@ from reactor.testing.faults import FaultPlan
 from reactor.testing.modules import SimulatedSockets
 from reactor.testing.network import Network, Process
 from reactor.testing.selector import IDLE_TELLINGS, SimulatedSelector
-from tests.testing.test_contract_streams import code
+from tests.testing.test_contract_streams import code, code_of
 
 READ, WRITE = 1, 2
-
-
-def code_of(call: Any, *args: Any) -> str:
-    """Return the errno's name, "" for a success."""
-    try:
-        call(*args)
-    except OSError as error:
-        return errno.errorcode[error.errno or 0]
-    return ""
 
 
 class Place:

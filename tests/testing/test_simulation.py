@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reactor import Datagram, Limits, Phase, Stream, addresses, sleep, timeout
+from reactor import Datagram, Limits, Phase, Stream, sleep, timeout
 from reactor.testing import Faults, LeakError, Simulation, Spinning
 
 HTTP = "tcp://127.0.0.1:80"
@@ -57,7 +57,6 @@ def test_every_kind_of_packet(endpoint: str) -> None:
         assert world.datagram(endpoint, b"") == [b"", b""]
 
 
-@pytest.mark.skipif(not hasattr(addresses, "_files"), reason="paths are asked of the real file system")
 def test_unix_paths() -> None:
     with Simulation() as world:
         for _ in range(2):
@@ -71,6 +70,17 @@ def test_unix_paths() -> None:
             world.run_until_quiet()
         assert not world.network.paths
         assert not os.path.exists("/run/upper.sock")
+
+
+def test_a_stale_unix_path_is_replaced_and_a_live_one_is_not() -> None:
+    endpoint = "unix:///run/upper.sock"
+    with Simulation() as world:
+        with world.reactor.sockets.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+            dead.bind("/run/upper.sock")
+        world.reactor.listen(endpoint, upper)
+        with pytest.raises(OSError, match="is served by another process"):
+            world.reactor.listen(endpoint, upper)
+        assert world.connect(endpoint).ended == ""
 
 
 def test_nothing_of_the_real_world_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +222,18 @@ def test_a_machine_that_was_asleep() -> None:
 
 
 # Peers.
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_server_that_speaks_first_and_hangs_up(seed: int) -> None:
+    async def daytime(stream: Stream) -> None:
+        stream.write(b"noon")
+
+    with Simulation(seed, faults=Faults(delay_s=(0, 1))) as world:
+        world.reactor.listen(HTTP, daytime)
+        client = world.connect(HTTP)
+        world.run_until_quiet()
+        assert (client.take(), client.ended) == (b"noon", "eof")
 
 
 def test_a_peer_that_does_not_read() -> None:
