@@ -47,6 +47,7 @@ def attach(
     hosted = getattr(server, "_host", None)
     if hosted is not None and hosted.row is not None and hosted.row.fd >= 0 and not hosted.loop.closed:
         raise RuntimeError(f"{name} is served already; close its listener, or shut it down, before it is added again")
+    at = endpoint_of(sock)  # before there is a row that a failure would leave behind
     choice = choose(server, way, framing, name)
     host = _host_class(choice.way)(loop, server, choice, limits, name, owned, path)
     try:
@@ -54,7 +55,7 @@ def attach(
     except BaseException:  # the selector refuses the descriptor: the server stays nobody's guest
         server._host = None
         raise
-    return Listener(host.row, endpoint_of(sock), server.server_address, server)
+    return Listener(host.row, at, server.server_address, server)
 
 
 def _host_class(way: Way) -> type[Host]:

@@ -32,11 +32,7 @@ class ListeningRow(Row):
         self.owned = owned
         self._identity = identity(sock) if owned else None
         super().__init__(loop, sock, name, limits, Phase.LISTENING)
-        try:
-            loop.demultiplexer.set(self, READ)
-        except BaseException:
-            loop.table.remove(self)  # nobody watches it, so nobody would end it
-            raise
+        self.watch_or_leave()
 
     def settle(self) -> None:
         """Follow the pause reasons, or close."""

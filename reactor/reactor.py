@@ -94,7 +94,7 @@ class Reactor(Loop):
         limits: Limits,
         name: str,
     ) -> Listener:
-        at = endpoint_of(sock)
+        at, address = endpoint_of(sock), sock.getsockname()  # what fails here must not leave a row behind
         name = name or f"{_name_of(handler)} {at}"
         if _is_async(handler) and not isinstance(handler, type) and (framing is not None or way is not None):
             raise ValueError(f"{name}: a coroutine reads frames by stream.frame(framing): drop framing= and way=")
@@ -109,7 +109,7 @@ class Reactor(Loop):
             return attach(
                 self, server, way=way, framing=framing, limits=limits, name=name, owned=True, path=identity(sock)
             )
-        return Listener(row, at, sock.getsockname())
+        return Listener(row, at, address)
 
     def _spawn_returned(self, result: Any) -> None:
         """A datagram handler that is a coroutine function has returned its coroutine."""

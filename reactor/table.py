@@ -73,6 +73,20 @@ class Row:
         if loop.observer is not None:
             loop.observer.on_open(self)
 
+    def watch_or_leave(self) -> None:
+        """Have a new row watched for input; if the selector refuses, nobody would ever end it: out of the table.
+
+        Raises:
+            OSError: the selector cannot watch the descriptor.
+        """
+        try:
+            self.loop.demultiplexer.set(self, READ)
+        except BaseException:
+            self.loop.table.remove(self)
+            if self.loop.observer is not None:
+                self.loop.observer.on_end(self, End.ABORTED)
+            raise
+
     # What the engine calls; floor 4 says what each kind of row does.
 
     def on_ready(self, ready: int) -> None:

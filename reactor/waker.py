@@ -13,7 +13,7 @@ from typing import Any
 from .limits import DEFAULTS
 from .phases import Event, Phase
 from .snapshots import Kind
-from .table import READ, Row
+from .table import Row
 
 # More than any burst of signals; what is left is read in the next turn.
 DRAIN_BYTES = 4096
@@ -31,10 +31,15 @@ class WakerRow(Row):
 
     def __init__(self, loop: Any) -> None:
         receiver, self.sender = loop.sockets.socketpair()
-        receiver.setblocking(False)
-        self.sender.setblocking(False)
-        super().__init__(loop, receiver, "waker", DEFAULTS, Phase.LISTENING)
-        loop.demultiplexer.set(self, READ)
+        try:
+            receiver.setblocking(False)
+            self.sender.setblocking(False)
+            super().__init__(loop, receiver, "waker", DEFAULTS, Phase.LISTENING)
+            self.watch_or_leave()
+        except BaseException:
+            receiver.close()
+            self.sender.close()
+            raise
 
     def wake(self) -> None:
         """Interrupt the wait; legal in any thread and in a signal handler."""

@@ -11,7 +11,7 @@ import socket
 import struct
 from typing import Literal
 
-from .descriptions import ERR, HUP, IN, OUT
+from .descriptions import AF_UNIX, ERR, HUP, IN, OUT
 from .sockets import SimulatedSocket
 from .tcp import TcpEnd
 
@@ -58,7 +58,7 @@ class Client:
         """Break the connection off, as a peer does that crashes; what was not sent yet is lost."""
         if self._sock.fileno() < 0:
             return
-        if self._sock.family == socket.AF_UNIX:
+        if self._sock.family == AF_UNIX:
             self._sock._description.break_off()
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
         self._sock.close()

@@ -84,6 +84,7 @@ def converse(
     faults: Faults = NO_FAULTS,
     seed: int = 0,
     at_once: bool = False,
+    reads_late: bool = False,
 ) -> tuple[Outcome, Simulation]:
     """Tell a handler some bytes piece by piece.
 
@@ -95,6 +96,7 @@ def converse(
         faults: what goes wrong.
         seed: of the simulation.
         at_once: send every piece without waiting for what the handler does.
+        reads_late: read nothing of the answer before everything is said.
 
     Returns:
         What came of it, and the closed simulation, whose trace may be of interest.
@@ -104,6 +106,8 @@ def converse(
     try:
         endpoint = serve(world, handler, framing)
         client = world.connect(endpoint)
+        if reads_late:
+            client.stop_reading()
         for number, piece in enumerate(pieces):
             client.send(piece)
             if not at_once and (end != "with" or number < len(pieces) - 1):
@@ -111,6 +115,9 @@ def converse(
         if end != "no":
             client.send_eof()
         _run(world, errors)
+        if reads_late:
+            client.go_on_reading()
+            _run(world, errors)
         cause = errors[0] if errors else None
         outcome = Outcome(client.take(), client.ended, type(cause).__name__ if cause else "", cause)
     finally:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from .network import Network
 
+# Simulated ones exist also where there are no real ones (Windows).
+AF_UNIX: int = getattr(socket, "AF_UNIX", 1)
 # The bits of epoll(7), whose values are the same wherever there is an epoll.
 IN, OUT, ERR, HUP, RDHUP = 0x1, 0x4, 0x8, 0x10, 0x2000
 

@@ -3,9 +3,9 @@
 What it is: `fuzz`, for the schedules that nobody can list: `check_every_split` tries those that can be. What it is not: a
 search for strange input; the bytes are always those of the session. A seed that fails is told again by its number.
 
-Every second seed is gentle: sends cut short, calls that must be made again, delays; then the answer must be that of the
-session as a whole. The others break the connection off somewhere; then what arrived of the answer must be its beginning,
-and the handler must have raised nothing.
+Every second seed is gentle: sends cut short, calls that must be made again, delays, a peer that reads late; then the
+answer must be that of the session as a whole. The others break the connection off somewhere; then what arrived of the
+answer must be its beginning, and the handler must have raised nothing.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ def fuzz(
         schedule = schedule_of(seed, data)
         at_once = bool(seed % 3)
         outcome, world = converse(
-            handler, schedule.pieces, framing=framing, end=schedule.end, faults=schedule.faults, seed=seed, at_once=at_once
-        )
+            handler, schedule.pieces, framing=framing, end=schedule.end, faults=schedule.faults, seed=seed,
+            at_once=at_once, reads_late=seed % 5 == 0,
+        )  # fmt: skip
         tried += 1
         resets += outcome.ended == "reset"
         if not _is_right(outcome, whole, schedule):

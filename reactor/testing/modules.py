@@ -10,7 +10,7 @@ import errno
 import socket as real
 from typing import Any
 
-from .descriptions import Description, fail
+from .descriptions import AF_UNIX, Description, fail
 from .network import Process
 from .packets import UdpEnd, UnixPacketEnd
 from .sockets import SimulatedSocket
@@ -44,14 +44,14 @@ class SimulatedSockets:
 
     def _description(self, family: int, type: int) -> Description:
         network = self.process.network
-        if family == real.AF_UNIX:
+        if family == AF_UNIX:
             return UnixEnd(network) if type == real.SOCK_STREAM else UnixPacketEnd(network)
         if family not in (real.AF_INET, real.AF_INET6):
             fail(errno.EAFNOSUPPORT)
         return TcpEnd(network, family) if type == real.SOCK_STREAM else UdpEnd(network, family)
 
     def socketpair(
-        self, family: int = real.AF_UNIX, type: int = real.SOCK_STREAM, proto: int = 0
+        self, family: int = AF_UNIX, type: int = real.SOCK_STREAM, proto: int = 0
     ) -> tuple[SimulatedSocket, SimulatedSocket]:
         """Make two connected sockets.
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import heapq
 import os
-import socket
 import stat
 from collections.abc import Callable
 from itertools import count
@@ -22,7 +21,7 @@ from random import Random
 from typing import Any
 
 from ..clock import ManualClock
-from .descriptions import Description, as_path, fail
+from .descriptions import AF_UNIX, Description, as_path, fail
 from .faults import NO_FAULTS, FaultPlan, Faults
 from .trace import Trace
 
@@ -64,6 +63,7 @@ class Network:
         self.names: dict[Any, Description] = {}  # what is bound, by family, type and address
         self.paths: dict[str, Description] = {}  # Unix sockets; a path outlives its socket until it is unlinked
         self.calls = 0  # that did something: a loop which is told of readiness and makes none spins
+        self.let_peers_act: Callable[[], bool] = lambda: False  # while a call blocks
         self._ports = count(FIRST_PORT)
         self._way: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._tie = count()
@@ -107,7 +107,7 @@ class Network:
         Raises:
             Stuck: nothing is under way, and the wait has no end.
         """
-        if self.deliver():
+        if self.deliver() or self.let_peers_act():
             return True
         next_at = self.next_at
         if until_s is not None and (next_at is None or next_at >= until_s):
@@ -126,7 +126,7 @@ class Network:
         Raises:
             OSError: EADDRINUSE.
         """
-        if description.family == socket.AF_UNIX:
+        if description.family == AF_UNIX:
             return self._bind_path(description, address)
         host, port = address[:2]
         if port == 0:
@@ -147,7 +147,7 @@ class Network:
     def unbind(self, description: Description) -> None:
         """The socket is gone: its port is free again, a path stays behind."""
         name = description.name
-        if description.family == socket.AF_UNIX:
+        if description.family == AF_UNIX:
             if name and name[0] == "\0":
                 self.paths.pop(name, None)
         elif name and self.names.get(self._key(description, name)) is description:

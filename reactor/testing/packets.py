@@ -14,7 +14,7 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .descriptions import ERR, IN, OUT, RDHUP, Description, fail
+from .descriptions import AF_UNIX, ERR, IN, OUT, RDHUP, Description, fail
 from .unix_streams import find_path
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ class PacketEnd(Description):
         if self.error:
             fail(self.take_error())
         if not self.packets:
-            if self.read_shut:
-                return b"", False, None
-            fail(errno.EAGAIN)
+            fail(errno.EAGAIN)  # also when the reading side is shut: a packet socket has no end of stream
         data, sender = self.packets[0]
         if not peek:
             self.packets.popleft()
@@ -124,7 +122,7 @@ class UnixPacketEnd(PacketEnd):
     """A Unix datagram socket."""
 
     def __init__(self, network: Network) -> None:
-        super().__init__(network, socket.AF_UNIX)
+        super().__init__(network, AF_UNIX)
         self.peer: UnixPacketEnd | None = None
 
     def pair(self, other: UnixPacketEnd) -> None:

@@ -40,6 +40,8 @@ PATIENCE_S = 1.0
 # Turns in a row at one moment, without a call that does anything, before the loop counts as spinning. Rows with much
 # buffered input need some: 64 KiB of empty lines are 2,048 turns of 32 frames.
 IDLE_TURNS = 20_000
+# With more than this many, those that are over are dropped.
+MANY_CLIENTS = 100
 
 
 class LeakError(AssertionError):
@@ -88,6 +90,7 @@ class Simulation:
         self._peers = SimulatedSockets(self._outside)
         self._clients: list[Client] = []
         self._idle_turns = 0
+        self.network.let_peers_act = self._let_peers_act
         self.reactor = Reactor(
             limits=limits, selector=SimulatedSelector(self.process), clock=self.clock, observers=observers, strict=strict,
             sockets=SimulatedSockets(self.process, pairs=False), **keywords,
@@ -202,10 +205,7 @@ class Simulation:
         """Let everybody do what can be done now; False: nothing could be."""
         calls = self.network.calls
         moved = self.network.deliver()
-        for client in self._clients:
-            moved |= client.pump()
-        if len(self._clients) > 100:
-            self._clients = [client for client in self._clients if not client.is_over]
+        moved |= self._let_peers_act()
         try:
             turn = self.reactor.step(0)
         except BaseException as error:
@@ -218,6 +218,14 @@ class Simulation:
             spinning = Spinning(f"the loop has made {IDLE_TURNS} turns at one moment without a single call")
             self._explain(spinning)
             raise spinning
+        return moved
+
+    def _let_peers_act(self) -> bool:
+        moved = False
+        for client in self._clients:
+            moved |= client.pump()
+        if len(self._clients) > MANY_CLIENTS:
+            self._clients = [client for client in self._clients if not client.is_over]
         return moved
 
     # -- the end ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
-from .descriptions import Description, fail
+from .descriptions import AF_UNIX, Description, fail
 from .network import Process
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class SimulatedSocket:
         self._fd = process.open(description)
         self._timeout_s: float | None = None
         self._io_refs = 0  # open files over it: `socket.makefile` counts them
-        self._closes = False
+        self._closes = self._heard_end = False
 
     # -- the way of every call --------------------------------------------------------------------------------------
 
@@ -58,11 +58,18 @@ class SimulatedSocket:
                 self._note(call, error)
                 raise
             else:
-                network.calls += 1
+                network.calls += self._is_progress(result)
                 self._note(call, result)
                 return result
             if not network.wait(until_s):
                 raise TimeoutError("timed out")
+
+    def _is_progress(self, result: object) -> bool:
+        """To hear of the end of a stream once is, to hear of it again and again is what loops do that spin."""
+        if result != b"":
+            return True
+        heard, self._heard_end = self._heard_end, True
+        return not heard
 
     def _once(self, call: str, function: Callable[..., T], *args: Any) -> T:
         if self._fd < 0:
@@ -201,7 +208,7 @@ class SimulatedSocket:
         if self._fd < 0:
             fail(errno.EBADF)
         name = self._description.name
-        if name is None and self._description.family != socket.AF_UNIX:
+        if name is None and self._description.family != AF_UNIX:
             return ("0.0.0.0", 0) if self.family == socket.AF_INET else ("::", 0, 0, 0)
         return _address(self._description, name) or ""
 
@@ -287,6 +294,6 @@ def _address(description: Description, name: Any) -> Any:
     """Return a name as Python shows it: abstract ones are bytes, an unbound Unix sender has none."""
     if isinstance(name, str) and name[:1] == "\0":
         return os.fsencode(name)
-    if name is None and description.family == socket.AF_UNIX and description.type == socket.SOCK_STREAM:
+    if name is None and description.family == AF_UNIX and description.type == socket.SOCK_STREAM:
         return ""
     return name

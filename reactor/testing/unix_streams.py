@@ -12,7 +12,7 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .descriptions import ERR, HUP, IN, OUT, RDHUP, Description, as_path, fail
+from .descriptions import AF_UNIX, ERR, HUP, IN, OUT, RDHUP, Description, as_path, fail
 
 if TYPE_CHECKING:
     from .network import Network
@@ -22,7 +22,7 @@ class UnixEnd(Description):
     """One end of a connection, or a listener."""
 
     def __init__(self, network: Network) -> None:
-        super().__init__(network, socket.AF_UNIX, socket.SOCK_STREAM)
+        super().__init__(network, AF_UNIX, socket.SOCK_STREAM)
         self.peer: UnixEnd | None = None
         self.arrived = bytearray()
         self.read_shut = self.write_shut = self.listens = self.gone = False
@@ -69,15 +69,13 @@ class UnixEnd(Description):
 
     def connect(self, address: Any) -> None:
         """See connect(2): done at once, or not at all."""
-        if self.peer is not None:
-            fail(errno.EISCONN)
-        if self.listens:
-            fail(errno.EINVAL)
         listener = find_path(self.network, self, address)
         if not isinstance(listener, UnixEnd) or not listener.listens:
             fail(errno.ECONNREFUSED)
         if len(listener.queue) > listener.backlog:
             fail(errno.EAGAIN)
+        if self.peer is not None or self.listens:
+            fail(errno.EINVAL if self.listens else errno.EISCONN)
         end = UnixEnd(self.network)
         end.options.update(listener.options)
         end.name, end.peer_name, self.peer_name = listener.name, self.name, listener.name

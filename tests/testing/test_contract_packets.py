@@ -1,5 +1,6 @@
 """Whatever a simulated datagram socket does, the kernel's does: each test runs on both."""
 
+import errno
 import socket
 from typing import Any
 
@@ -149,3 +150,35 @@ def test_a_pair_of_packet_sockets(world: World) -> None:
         first.send(b"x")
         assert second.recv(5) == b""
         assert second.recvfrom(5) == (b"x", None)
+
+
+def test_shutting_a_packet_socket(world: World) -> None:
+    first, second = udp(world), udp(world)
+    assert code(first.shutdown, socket.SHUT_WR) == "ENOTCONN"
+    first.connect(second.getsockname())
+    first.shutdown(socket.SHUT_WR)
+    assert code(first.send, b"x") == "EPIPE"
+    first.shutdown(socket.SHUT_RD)
+    assert world.ready(first, READ) & READ  # for ever
+    assert code(first.recv, 1) == "EAGAIN"
+
+
+def test_what_packet_sockets_do_not_do(world: World) -> None:
+    for sock in (udp(world), unix(world, "unix")):
+        assert code(sock.listen, 1) == code(sock.accept) == errno.errorcode[errno.EOPNOTSUPP]
+
+
+def test_a_unix_packet_that_is_too_long(world: World) -> None:
+    receiver, sender = unix(world, "receiver"), unix(world)
+    size = sender.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    assert code(sender.sendto, bytes(size + 1), world.path("receiver")) == "EMSGSIZE"
+    assert code(receiver.recv, 1) == "EAGAIN"
+
+
+def test_a_connected_unix_socket_hears_its_peer_alone(world: World) -> None:
+    first, second, third = unix(world, "first"), unix(world, "second"), unix(world)
+    second.connect(world.path("first"))
+    first.sendto(b"x", world.path("second"))
+    assert second.recv(10) == b"x"
+    assert code(third.sendto, b"x", world.path("second")) == "EPERM"
+    assert second.getpeername() == world.path("first")

@@ -415,3 +415,85 @@ def test_files_over_a_socket(world: World, kind: str) -> None:
     rfile.close()
     wfile.close()
     assert world.received(client, 1) == b""
+
+
+def test_shutting_the_reading_side(world: World, kind: str) -> None:
+    client, server = world.pair(kind)
+    client.send(b"before")
+    assert world.ready(server, READ, READ) == READ
+    server.shutdown(socket.SHUT_RD)
+    assert server.recv(100) == b"before"
+    assert server.recv(100) == b""
+    assert world.ready(server, READ, READ) == READ
+    if kind == "unix":
+        assert code(client.send, b"x") == "EPIPE"
+    else:  # TCP has no word for it: the peer does not learn of it
+        assert client.send(b"after") == 5
+        assert code(client.recv, 1) == "EAGAIN"
+    assert server.send(b"answer") == 6
+    assert world.received(client, 6) == b"answer"
+
+
+def test_shutting_both_sides(world: World, kind: str) -> None:
+    client, server = world.pair(kind)
+    client.shutdown(socket.SHUT_RDWR)
+    assert client.recv(1) == b""
+    assert code(client.send, b"x") == "EPIPE"
+    assert world.ready(server, READ, READ) == READ
+    assert server.recv(1) == b""
+
+
+def test_listening_without_a_name(world: World) -> None:
+    listener = world.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.listen(1)
+    listener.listen(5)  # twice is legal
+    assert listener.getsockname()[0] == "0.0.0.0"
+    assert listener.getsockname()[1] > 0
+    unix = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    assert code(unix.listen, 1) == "EINVAL"
+
+
+def test_a_connection_can_neither_listen_nor_connect(world: World, kind: str) -> None:
+    client, server = world.pair(kind)
+    assert code(client.listen, 1) == code(server.listen, 1) == "EINVAL"
+    if kind == "unix":
+        assert code(client.connect, world.path("listener")) == "ECONNREFUSED"  # which is looked at first
+    else:
+        assert code(server.connect, ("127.0.0.1", 9)) == "EISCONN"
+    assert code(client.accept) == "EINVAL"
+
+
+def test_connecting_a_second_time(world: World) -> None:
+    listener = world.listener("unix")
+    client = world.dial(listener)
+    assert code(client.connect, world.path("listener")) == "EISCONN"
+
+
+def test_a_listener_cannot_connect(world: World, kind: str) -> None:
+    listener = world.listener(kind)
+    code_of_connect = code(listener.connect, listener.getsockname())
+    assert code_of_connect == {"tcp": "EISCONN", "unix": "EINVAL"}[kind]
+
+
+def test_a_listener_that_is_shut_refuses(world: World) -> None:
+    listener = world.listener("tcp")
+    waiting = world.dial(listener)
+    assert world.ready(waiting, WRITE) == WRITE
+    address = listener.getsockname()
+    listener.shutdown(socket.SHUT_RD)
+    assert world.ready(waiting, BOTH) == BOTH
+    assert code(waiting.recv, 1) == "ECONNRESET"
+    assert code(listener.accept) == "EINVAL"
+    late = world.socket(socket.AF_INET, socket.SOCK_STREAM)
+    late.connect_ex(address)
+    assert world.ready(late, BOTH) == BOTH
+
+
+def test_closing_while_connecting(world: World) -> None:
+    listener = world.listener("tcp", backlog=0)
+    first, second = world.dial(listener), world.dial(listener)
+    assert world.ready(first, WRITE) == WRITE
+    second.close()
+    first.close()
+    assert world.accept(listener).recv(1) == b""
+    assert code(listener.accept) == "EAGAIN"

@@ -300,6 +300,18 @@ def test_a_loop_that_does_nothing_about_it_spins(place: Place) -> None:
         selector.select(0)
 
 
+def test_hearing_of_the_end_for_ever_is_a_spin(place: Place) -> None:
+    client, server = place.pair()
+    client.close()
+    selector = SimulatedSelector(place.process)
+    selector.register(server, READ)
+    for _ in range(IDLE_TELLINGS + 2):
+        assert selector.select(0)
+        assert server.recv(1) == b""
+    with pytest.raises(Spinning):
+        selector.select(0)
+
+
 def test_a_haunted_selector_spins(place: Place) -> None:
     sock, other = place.sockets.socketpair()
     selector = SimulatedSelector(place.process)
@@ -338,3 +350,17 @@ def test_the_trace_can_be_read(place: Place) -> None:
         place.network.trace.add(0.0, "test 1", "recv", b"x")
     assert str(place.network.trace).startswith("... 1000 earlier events are not kept\n")
     assert len(place.network.trace) == 2000
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_packets_between_two_sockets_keep_their_order(seed: int) -> None:
+    place = Place(Faults(delay_s=(0, 1)), seed)
+    receiver, sender, other = (place.socket(socket.SOCK_DGRAM) for _ in range(3))
+    receiver.bind(("127.0.0.1", 53))
+    for number in range(10):
+        sender.sendto(bytes([number]), ("127.0.0.1", 53))
+        other.sendto(bytes([100 + number]), ("127.0.0.1", 53))
+    place.settle()
+    got = [receiver.recv(1)[0] for _ in range(20)]
+    assert [number for number in got if number < 100] == list(range(10))
+    assert [number for number in got if number >= 100] == list(range(100, 110))

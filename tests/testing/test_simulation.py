@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reactor import Datagram, Limits, Phase, Stream, sleep, timeout
+from reactor.socketserver import DatagramRequestHandler, StreamRequestHandler
 from reactor.testing import Faults, LeakError, Simulation, Spinning
 
 HTTP = "tcp://127.0.0.1:80"
@@ -433,3 +434,30 @@ def test_one_seed_is_one_run() -> None:
 
     assert run(1) == run(1)
     assert len({run(seed) for seed in range(5)}) == 5
+
+
+# Handlers of socketserver's kind.
+
+
+def test_an_inline_handler_on_a_blocking_socket() -> None:
+    class Upper(StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(self.rfile.readline().upper())
+
+    with Simulation(faults=Faults(delay_s=(0.1, 0.2), short_writes=0.9, would_block=0.5)) as world:
+        world.reactor.listen(HTTP, Upper, way="inline")
+        client = world.connect(HTTP)
+        client.send(b"hello\n")
+        client.send_eof()
+        world.run_until_quiet()
+        assert (client.take(), client.ended) == (b"HELLO\n", "eof")
+
+
+def test_a_handler_of_packets() -> None:
+    class Upper(DatagramRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(self.rfile.read().upper())
+
+    with Simulation() as world:
+        world.reactor.listen("udp://127.0.0.1:53", Upper)
+        assert world.datagram("udp://127.0.0.1:53", b"hello") == [b"HELLO"]

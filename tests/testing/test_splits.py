@@ -8,6 +8,7 @@ import pytest
 from reactor import AsyncStreamRequestHandler, BlockingHandlerError, Lines, Stream, sleep
 from reactor.socketserver import StreamRequestHandler
 from reactor.testing import SplitError, SplitReport, check_every_split, fuzz, talk
+from reactor.testing.conversations import converse
 from reactor.testing.fuzzing import schedule_of
 from reactor.testing.splits import SEEDS, schedules
 
@@ -186,6 +187,18 @@ def test_a_handler_that_cannot_lose_its_peer() -> None:
         fuzz(wrong, SESSION)
     with pytest.raises(SplitError, match="when it is told all of"):
         fuzz(lambda *_: 1 / 0, SESSION, framing=Lines(), seeds=[])
+
+
+def test_a_peer_that_reads_late_gets_the_whole_answer() -> None:
+    async def large(stream: Stream) -> None:
+        while line := await stream.readline():
+            for _ in range(5):
+                stream.write(line * 10_000)
+                await stream.drain()
+
+    outcome, _ = converse(large, [b"one\n", b"two\n"], reads_late=True)
+    assert (len(outcome.output), outcome.ended) == (2 * 5 * 4 * 10_000, "eof")
+    assert fuzz(large, b"one\ntwo\n", seeds=range(0, 50, 5)).seeds == 10
 
 
 def test_schedules_are_drawn_from_the_seed() -> None:
