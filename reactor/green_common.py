@@ -56,7 +56,7 @@ class Green:
         if row is None or row.sock is not self:
             if green is None:
                 block(self)
-            return _plain.gettimeout(self)
+            return _plain.gettimeout(self)  # type: ignore[no-any-return]
         timeout_s: float | None = row.timeout_s
         return timeout_s
 
@@ -81,7 +81,7 @@ class Green:
     def detach(self: Any) -> int:
         """As `socket.detach`: the loop lets the descriptor go at once."""
         _unwatched(self)
-        return _plain.detach(self)
+        return _plain.detach(self)  # type: ignore[no-any-return]
 
     def _real_close(self: Any, *args: Any) -> None:
         """What close() calls when no file is open any more: the row takes the descriptor over, and closes it."""

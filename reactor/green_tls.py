@@ -96,11 +96,11 @@ class GreenTls(Green, ssl.SSLSocket):
 
     def write(self: Any, data: Any) -> int:
         """As `SSLSocket.write`."""
-        return _counted(self, GreenTls._call(self, WRITE, _Tls.write, data))  # type: ignore[no-any-return]
+        return _counted(self, GreenTls._call(self, WRITE, _Tls.write, data))
 
     def send(self: Any, data: Any, flags: int = 0) -> int:
         """As `SSLSocket.send`; `sendfile` calls it, and `sendall` while there is TLS."""
-        return _counted(self, GreenTls._call(self, WRITE, _Tls.send, data, flags))  # type: ignore[no-any-return]
+        return _counted(self, GreenTls._call(self, WRITE, _Tls.send, data, flags))
 
     def sendall(self: Any, data: Any, flags: int = 0) -> None:
         """As `SSLSocket.sendall`."""

@@ -229,7 +229,7 @@ def test_a_reply_is_not_destroyed_by_more_unread_input_than_one_read_takes(loop:
     client = connect(listen(loop, serve), receive_buffer=8192)
     row = only(loop)
     row.pause("until all of it is here")
-    client.sendall(b"GET\n" + b"u" * 200_000)
+    client.sendall(b"GET\n" + b"u" * 100_000)
     row.resume("until all of it is here")
     assert receive_all(loop, client) == b"r" * 3_000_000
     client.close()

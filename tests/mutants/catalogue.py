@@ -2,7 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from . import planted_handlers, planted_hooks, planted_loop, planted_mixins, planted_sockets, planted_ways
+from . import (
+    planted_coroutines,
+    planted_frames,
+    planted_handlers,
+    planted_hooks,
+    planted_loop,
+    planted_mixins,
+    planted_sockets,
+    planted_streams,
+    planted_turn,
+    planted_ways,
+)
 from .mutant import Mutant, Point
 from .points import POINTS as POINTS
 
@@ -13,6 +24,10 @@ MUTANTS: list[Mutant] = [
     *planted_mixins.MUTANTS,
     *planted_handlers.MUTANTS,
     *planted_ways.MUTANTS,
+    *planted_turn.MUTANTS,
+    *planted_streams.MUTANTS,
+    *planted_coroutines.MUTANTS,
+    *planted_frames.MUTANTS,
 ]
 
 

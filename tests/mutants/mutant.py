@@ -15,7 +15,7 @@ class StaleError(Exception):
 
 @dataclass(frozen=True)
 class Point:
-    """Something that users of socketserver rely on.
+    """Something that users of this library rely on.
 
     Attributes:
         key: its name here, `area.word`.

@@ -1,12 +1,15 @@
 """What users of socketserver rely on, one sentence each: read off its documentation, CPython's tests, the standard
 library's own users of it (http.server, xmlrpc, wsgiref, logging, pydoc) and packages that derive from it.
 
+The second part, ENGINE, is what everybody relies on who has a connection in the loop, whatever serves it: the points
+that event loops and servers have got wrong before, each with the fault that somebody once made.
+
 Each point names a key; the faults say by that key what they break. A point without a fault says why it has none.
 """
 
 from .mutant import Point
 
-POINTS = [
+FACADE = [
     Point("loop.thread", "serve_forever(poll_interval=0.5) runs the handlers in the thread that calls it"),
     Point("loop.many", "many servers serve at once, each in a thread and on a loop of its own"),
     Point("loop.shutdown", "shutdown blocks until the loop is left, the handler that runs included"),
@@ -82,3 +85,39 @@ POINTS = [
     Point("way.talk", "greenlet: a handler speaks first, asks back, and has its own timeout"),
     Point("way.frame", "framed: a handler finds exactly its frame, and the connection is kept if it read on"),
 ]
+
+ENGINE = [
+    Point("engine.contain", "what a handler, call, timer or task raises costs its own place, and is told once"),
+    Point("engine.settle", "rows are settled at the end of the batch, each once, those marked meanwhile too"),
+    Point("engine.fair", "nothing holds the turn: frames, bytes, accepts, packets, posted calls and timers have a budget"),
+    Point("engine.rest", "a loop with nothing to do sleeps: nothing that nobody wants to hear of wakes it"),
+    Point("engine.wake", "a call posted by any thread or signal handler wakes the loop, and none is lost"),
+    Point("engine.stop", "stop is heard at once, kept if it comes before the start, and forgotten when the loop is left"),
+    Point("engine.signals", "the first signal drains, the second aborts, and all is put back as it was"),
+    Point("engine.drain", "a drain forgets no row, ends at its deadline, and counts each connection once"),
+    Point("engine.close", "closing a loop tells every handler and gives every descriptor back, never amid a turn"),
+    Point("engine.clock", "timers and deadlines are due at their time, in order, counted from when they are armed"),
+    Point("engine.heap", "what is over is forgotten: timers, deadlines, tasks, hosts; progress costs the heap nothing"),
+    Point("engine.late", "neither a byte nor a word of ours gives a request more time; an answered one has its own"),
+    Point("engine.descriptor", "an event reaches the row that it was for, though descriptors are reused and closed by others"),
+    Point("engine.end", "the first decision on an end stands, a loss of output excepted, and whoever waits hears of it"),
+    Point("engine.linger", "a whole reply arrives, whatever was not read; one that was cut short ends with a reset"),
+    Point("engine.half", "the end of the peer's stream is not the end of ours, nor ours of the peer's"),
+    Point("engine.read", "not now is neither an end nor a loss, and every byte that has come is read, without another event"),
+    Point("engine.write", "what was written is sent, once, in order, whatever the socket takes and refuses"),
+    Point("engine.marks", "inbox and outbox are bounded, to the byte, and go on when there is room"),
+    Point("engine.pause", "a paused row or listener rests until no reason is left, and loses nothing"),
+    Point("engine.one", "a coroutine is resumed by what it waits for and nothing else, and a row has one reader"),
+    Point("engine.accept", "an error of one connection costs no other, places are counted in and out, none is over the limit"),
+    Point("engine.packet", "no error of a packet, an answer or the network ends a packet socket; empty is a packet"),
+    Point("frame.split", "every split of the same bytes gives the same frames"),
+    Point("frame.switch", "no byte and no state is lost or shared when the framing changes, or is another row's"),
+    Point("frame.limit", "a frame of the very limit is taken, one more byte is refused, before it has arrived"),
+    Point("frame.end", "half a frame at the end of the stream is an error, nothing is a clean end"),
+    Point("frame.linear", "each byte is looked at and copied a bounded number of times, and its memory given back"),
+    Point("frame.http", "bytes that two readers could take for different requests are refused, once and for all"),
+    Point("frame.spool", "bytes on disk keep their order and are given back; a full disk is a limit, not a lost peer"),
+    Point("frame.file", "a read that its frame satisfies does not reach past it"),
+]
+
+POINTS = FACADE + ENGINE
