@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from . import (
+    planted_clocks,
     planted_coroutines,
     planted_frames,
     planted_handlers,
     planted_hooks,
     planted_loop,
     planted_mixins,
+    planted_requests,
     planted_sockets,
     planted_streams,
     planted_turn,
@@ -25,9 +27,11 @@ MUTANTS: list[Mutant] = [
     *planted_handlers.MUTANTS,
     *planted_ways.MUTANTS,
     *planted_turn.MUTANTS,
+    *planted_clocks.MUTANTS,
     *planted_streams.MUTANTS,
     *planted_coroutines.MUTANTS,
     *planted_frames.MUTANTS,
+    *planted_requests.MUTANTS,
 ]
 
 

@@ -1,6 +1,6 @@
 """The faults fit the code as it is, the runner tells a good test from a bad one, and a few faults are really caught.
 
-All faults take minutes (`make mutants`); here, three of them, and faults that are wrong in each way there is.
+All faults take minutes (`make mutants`); here, four of them, and faults that are wrong in each way there is.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from tests.mutants.mutant import ROOT, Mutant, StaleError
 from tests.mutants.runner import BaselineError, Verdict, clean_copy, copy_project, run_all, try_mutant
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
-SAMPLE = [BY_NAME[name] for name in ("address-as-asked", "report-39-dashes", "write-counts-items")]
+SAMPLE = [BY_NAME[name] for name in ("address-as-asked", "report-39-dashes", "write-counts-items", "progress-forgotten")]
 BASE = SAMPLE[0]
 
 
@@ -173,10 +173,10 @@ def test_a_survivor_fails_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         return [Verdict(mutant, word, 0.1, "") for mutant, word in zip(mutants, words, strict=True)]
 
     monkeypatch.setattr(command, "run_all", verdicts)
-    words = ["caught", "caught", "caught"]
+    words = ["caught"] * 4
     assert command.run(SAMPLE, 1, False) == 0
-    assert capsys.readouterr().out == "3 faults: 3 caught\n"
+    assert capsys.readouterr().out == "4 faults: 4 caught\n"
     for bad in ("survived", "stale", "broken"):
         words[1] = bad
         assert command.run(SAMPLE, 1, False) == 1
-        assert f"3 faults: 2 caught; not: {SAMPLE[1].name} ({bad})" in capsys.readouterr().out
+        assert f"4 faults: 3 caught; not: {SAMPLE[1].name} ({bad})" in capsys.readouterr().out

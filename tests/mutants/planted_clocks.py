@@ -1,0 +1,129 @@
+"""Faults in how the engine keeps time and leaves: deadlines, timers, drain."""
+
+from .mutant import fault, planted
+
+LOOP = "tests/test_loop.py::"
+DRAIN = "tests/test_drain.py::"
+DEADLINES = "tests/test_deadlines.py::"
+TIMERS = "tests/test_timers.py::"
+MINE = "tests/test_engine_points.py::"
+
+MUTANTS = [
+    *planted(
+        "reactor/deadlines.py",
+        [
+            fault(
+                "earlier-deadline-ignored", "engine.clock",
+                "(row.guarded_at is None or at < row.guarded_at)", "row.guarded_at is None",
+                f"{DEADLINES}test_an_earlier_deadline_holds_at_once",
+            ),
+            fault(
+                "progress-forgotten", "engine.late",
+                "            if deadline is not None and deadline <= now:\n", "            if True:\n",
+                f"{DEADLINES}test_a_row_that_progressed_is_asked_again_later",
+            ),
+            fault(
+                "moved-deadline-not-armed-again", "engine.late",
+                "            else:\n                self.guard(row)\n", "",
+                f"{DEADLINES}test_a_row_that_progressed_is_asked_again_later",
+            ),
+            fault(
+                "each-byte-costs-the-heap", "engine.heap",
+                "at < row.guarded_at)", "at != row.guarded_at)",
+                f"{DEADLINES}test_progress_does_no_heap_work",
+            ),
+            fault(
+                "ended-rows-remembered", "engine.heap",
+                "            row.guarded_at = None\n            self._outdate()\n", "            row.guarded_at = None\n",
+                f"{DEADLINES}test_rows_that_lived_shortly_are_not_remembered",
+            ),
+            fault(
+                "no-heap-after-a-purge", "engine.clock",
+                "            heapq.heapify(self._heap)\n", "            self._heap.reverse()\n",
+                f"{DEADLINES}test_the_order_survives_the_dropping_of_stale_ones",
+            ),
+            fault(
+                "guarded-now-holds-the-stage", "engine.fair",
+                "self._heap[0][0] <= now and self._heap[0][1] < newer:", "self._heap[0][0] <= now:",
+                f"{DEADLINES}test_a_row_that_is_guarded_at_once_does_not_hold_the_stage",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/timers.py",
+        [
+            fault(
+                "cancelled-timers-pile-up", "engine.heap",
+                "        self._cancelled += 1\n", "        pass\n",
+                f"{TIMERS}test_cancelled_ones_are_not_remembered",
+            ),
+            fault(
+                "timers-behind-an-error-lost", "engine.contain",
+                "            for entry in late:\n", "            for entry in ():\n",
+                f"{TIMERS}test_those_behind_a_call_that_raises_are_due_the_next_time",
+            ),
+            fault(
+                "late-timers-backwards", "engine.clock",
+                "        late.reverse()\n", "",
+                f"{TIMERS}test_they_are_called_in_the_order_of_their_times",
+            ),
+            fault(
+                "cancelled-timer-wakes-the-loop", "engine.rest",
+                "        while self._heap and self._heap[0][2].function is None:\n", "        while False:\n",
+                f"{LOOP}test_a_cancelled_timer_does_not_run_and_does_not_wake",
+            ),
+            fault(
+                "timer-holds-the-turn", "engine.fair",
+                "        while (at := self.next_at) is not None and at <= now:\n"
+                "            late.append(heapq.heappop(self._heap))\n            late[-1][2].queued = False\n",
+                "        while (at := self.next_at) is not None and at <= now:\n"
+                "            timer = heapq.heappop(self._heap)[2]\n            timer.queued = False\n"
+                "            if timer.function is not None:\n"
+                "                function, timer.function = timer.function, None\n"
+                "                yield function, timer.args\n",
+                f"{TIMERS}test_one_that_rearms_at_once_starves_nobody",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/drain.py",
+        [
+            fault(
+                "drain-forgets-packet-sockets", "engine.drain",
+                '            elif row.kind != "waker":\n', '            elif row.kind == "listener":\n',
+                f"{DRAIN}test_new_connections_and_packets_are_refused",
+            ),
+            fault(
+                "drain-has-no-deadline", "engine.drain",
+                "loop.call_later(drain_s, self.abort_rest)", "loop.call_later(drain_s, bool)",
+                f"{DRAIN}test_the_deadline_aborts_the_rest_with_the_reason",
+            ),
+            fault(
+                "drain-resets-what-lingers", "engine.linger",
+                "            if row.phase is Phase.LINGERING:\n", "            if False:\n",
+                f"{MINE}test_who_lingers_because_the_peer_still_sends_is_not_aborted_at_the_deadline",
+            ),
+            fault(
+                "drain-waits-for-no-answer", "engine.drain",
+                "self._loop.table.connections == 0 and not self._loop.replies", "self._loop.table.connections == 0",
+                f"{DRAIN}test_an_answer_to_a_packet_that_is_under_way_is_sent",
+            ),
+            fault(
+                "aborted-counted-twice", "engine.drain",
+                'row.kind == "stream" and row.id not in self._aborting:\n            self._ended["idle"',
+                'row.kind == "stream":\n            self._ended["idle"',
+                f"{DRAIN}test_the_report_counts_each_connection_once",
+            ),
+            fault(
+                "drain-tells-no-idle-row", "engine.drain",
+                "                row.stop_requested()\n", "                pass\n",
+                f"{DRAIN}test_idle_rows_and_rows_that_never_spoke_close_at_once",
+            ),
+            fault(
+                "drain-timer-left", "engine.drain",
+                "        self._timer.cancel()\n", "        pass\n",
+                f"{MINE}test_a_drain_that_is_over_leaves_no_timer",
+            ),
+        ],
+    ),
+]

@@ -1,0 +1,292 @@
+"""Faults in what the engine runs for its rows (coroutines, tasks, timeouts), and in its listeners and the selector."""
+
+from .mutant import fault, planted
+
+CO = "tests/test_coroutines.py::"
+STREAM = "tests/test_coroutine_streams.py::"
+ENDS = "tests/test_connections.py::"
+ACCEPT = "tests/test_acceptor.py::"
+PACKETS = "tests/test_datagrams.py::"
+DEMULTIPLEXER = "tests/test_demultiplexer.py::"
+MINE = "tests/test_engine_points.py::"
+
+MUTANTS = [
+    *planted(
+        "reactor/handled.py",
+        [
+            fault(
+                "error-of-a-handler-leaves-its-row", "engine.contain",
+                "            (self.host or self.loop).contain(self, error)\n        else:",
+                "            raise error\n        else:",
+                f"{MINE}test_a_handler_that_fails_on_the_row_of_another_costs_its_own_only",
+            ),
+            fault(
+                "second-reader-takes-over", "engine.one",
+                "        if self.reader is not None:\n            runner.throw(",
+                "        if False:\n            runner.throw(",
+                f"{STREAM}test_a_second_reader_gets_an_error_that_says_so",
+            ),
+            fault(
+                "end-of-the-row-untold", "engine.end",
+                "            self.requeue()  # user code must not run inside of settle\n", "            pass\n",
+                f"{ENDS}test_a_reset_is_told_at_the_await_and_is_a_normal_end",
+                f"{ENDS}test_whoever_drains_the_row_of_another_hears_that_it_is_gone",
+            ),
+            fault(
+                "tasks-outlive-their-row", "engine.end",
+                "        for task in tuple(self.tasks or ()):\n            task.cancel()\n", "",
+                f"{CO}test_a_stream_s_tasks_are_cancelled_with_its_row",
+            ),
+            fault(
+                "one-drainer-woken", "engine.marks",
+                "            for drainer, drained in drainers:\n", "            for drainer, drained in drainers[:1]:\n",
+                f"{MINE}test_all_who_drain_a_row_are_woken",
+            ),
+            fault(
+                "next-request-on-the-old-clock", "engine.late",
+                "                self.request_at = self.loop.now\n            else:\n                self.owing = True\n",
+                "            else:\n                self.owing = True\n",
+                f"{MINE}test_the_next_request_has_all_its_time_however_long_the_last_one_took",
+            ),
+            fault(
+                "reader-that-ends-keeps-the-row", "engine.one",
+                "        if self.reader is runner:\n            self.reader = None\n",
+                "        if self.reader is None:\n            self.reader = None\n",
+                f"{CO}test_the_row_of_a_reader_that_ends_is_free_for_another",
+            ),
+            fault(
+                "refusal-is-not-sent", "engine.end",
+                "                self.write(refusal)\n", "                pass\n",
+                f"{ENDS}test_a_framing_error_is_refused_with_the_words_of_the_framing",
+            ),
+            fault(
+                "bytes-before-the-handler-reads-lost", "engine.read",
+                "            self.since = self.request_at = self.loop.now\n"
+                "        if self.no_more is not None or self.inbox:\n"
+                "            self.requeue()\n",
+                "            self.since = self.request_at = self.loop.now\n        if self.no_more is not None:\n"
+                "            self.requeue()\n",
+                f"{MINE}test_bytes_that_came_while_the_handler_did_something_else_are_read",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/coroutines.py",
+        [
+            fault(
+                "woken-by-what-it-left", "engine.one",
+                "        if self.parked is suspension:\n            self.proceed(value)\n",
+                "        if self.coroutine is not None:\n            self.proceed(value)\n",
+                f"{CO}test_a_cancelled_waiter_is_not_resumed_by_the_task_it_waited_for",
+            ),
+            fault(
+                "sleep-leaves-its-timer", "engine.heap",
+                "            self._timer.cancel()\n\n\nclass _Myself", "            pass\n\n\nclass _Myself",
+                f"{CO}test_sleeps_that_were_cancelled_are_forgotten",
+            ),
+            fault(
+                "timeout-leaves-its-timer", "engine.heap",
+                "            self._timer.cancel()\n        if error is not None",
+                "            pass\n        if error is not None",
+                f"{CO}test_a_block_that_is_quick_enough_leaves_no_timer",
+            ),
+            fault(
+                "timeout-takes-any-cancel", "engine.one",
+                "        if error is not None and error is self._expired:\n", "        if isinstance(error, Cancelled):\n",
+                f"{CO}test_a_timeout_does_not_take_a_cancel_for_its_own",
+            ),
+            fault(
+                "one-waiter-told", "engine.one",
+                "        for waiter, join in waiters:\n", "        for waiter, join in waiters[:1]:\n",
+                f"{CO}test_a_task_is_waited_for_by_many_and_afterwards",
+            ),
+            fault(
+                "cancelled-waiter-not-taken-out", "engine.one",
+                "            parked.unpark(self)\n", "            pass\n",
+                f"{CO}test_sleeps_that_were_cancelled_are_forgotten",
+                f"{CO}test_the_row_of_a_reader_that_ends_is_free_for_another",
+            ),
+            fault(
+                "error-of-a-task-swallowed", "engine.contain",
+                "            raise error  # KeyboardInterrupt, SystemExit: the loop is left\n"
+                "        self.loop.contain(self, error)\n",
+                "            raise error  # KeyboardInterrupt, SystemExit: the loop is left\n",
+                f"{CO}test_an_error_nobody_waits_for_is_logged_once",
+            ),
+            fault(
+                "tasks-remembered", "engine.heap",
+                "        self.loop.tasks.discard(self)\n", "        pass\n",
+                f"{CO}test_a_task_is_waited_for_by_many_and_afterwards",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/coroutine_streams.py",
+        [
+            fault(
+                "unfinished-frame-not-given-up", "frame.switch",
+                "            self.rejoin()\n            self.framing.abandon()\n", "            self.rejoin()\n",
+                f"{MINE}test_a_framing_that_was_switched_is_told",
+            ),
+            fault(
+                "offer-fills-the-outbox", "engine.marks",
+                "limit = self.limits.outbox_high_bytes if self.pending else self.limits.outbox_bytes",
+                "limit = self.limits.outbox_bytes",
+                f"{STREAM}test_offer_is_refused_when_the_peer_is_slow_and_nothing_is_written",
+            ),
+            fault(
+                "offer-answers-the-request", "engine.late",
+                "        self.wrote = answered  #", "        pass  #",
+                f"{STREAM}test_what_others_offer_answers_no_request",
+            ),
+            fault(
+                "framing-shared-by-rows", "frame.switch",
+                "        return Frames(self, framing.fresh())\n", "        return Frames(self, framing)\n",
+                f"{STREAM}test_every_row_gets_a_fresh_framing",
+            ),
+            fault(
+                "drain-of-a-lost-row-waits", "engine.end",
+                "        if self.phase is Phase.CLOSED or isinstance(self.no_more, ConnectionLost):\n",
+                "        if False:\n",
+                f"{STREAM}test_drain_after_the_peer_is_gone_raises",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/acceptor.py",
+        [
+            fault(
+                "no-descriptors-is-tried-for-ever", "engine.rest",
+                "    errno.EMFILE: Action.PAUSE,\n", "    errno.EMFILE: Action.WAIT,\n",
+                f"{ACCEPT}test_without_resources_a_listener_pauses_once_and_costs_nothing",
+            ),
+            fault(
+                "retries-pile-up", "engine.heap",
+                "            self._retry.cancel()\n", "            pass\n",
+                f"{MINE}test_rows_that_close_leave_one_retry_pending",
+            ),
+            fault(
+                "one-bad-connection-ends-the-listener", "engine.accept",
+                "ACTIONS.get(error.errno or 0, Action.NEXT)", "ACTIONS.get(error.errno or 0, Action.CLOSE)",
+                f"{ACCEPT}test_an_error_of_one_connection_costs_no_other",
+            ),
+            fault(
+                "accepts-without-a-budget", "engine.fair",
+                "range(self.limits.accepts_per_turn)", "range(1_000_000)",
+                f"{ACCEPT}test_so_many_a_turn_and_the_others_get_theirs",
+            ),
+            fault(
+                "one-connection-too-many", "engine.accept",
+                "self.loop.table.connections >= self.loop.max_connections",
+                "self.loop.table.connections > self.loop.max_connections",
+                f"{ACCEPT}test_a_reactor_full_of_connections_waits_for_a_place",
+            ),
+            fault(
+                "one-too-many-of-a-peer", "engine.accept",
+                "self.hosts[_host(sockaddr)] < most", "self.hosts[_host(sockaddr)] <= most",
+                f"{ACCEPT}test_one_peer_does_not_take_all_places",
+            ),
+            fault(
+                "refused-connection-left-open", "engine.accept",
+                "                self.refused += 1\n                sock.close()\n", "                self.refused += 1\n",
+                f"{ACCEPT}test_one_peer_does_not_take_all_places",
+            ),
+            fault(
+                "dropped-connection-left-open", "engine.accept",
+                "        except Exception as error:\n            sock.close()\n", "        except Exception as error:\n",
+                f"{ACCEPT}test_a_welcome_that_fails_costs_its_own_connection_only",
+            ),
+            fault(
+                "hosts-remembered", "engine.heap",
+                "                del self.hosts[host]\n", "                pass\n",
+                f"{ACCEPT}test_one_peer_does_not_take_all_places",
+            ),
+            fault(
+                "fed-by-another-reason", "engine.pause",
+                '        self.resume("connections")\n        self.resume("descriptors")\n',
+                "        for reason in self.paused:\n            self.resume(reason)\n",
+                f"{MINE}test_a_place_that_is_free_again_ends_no_other_pause",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/datagrams.py",
+        [
+            fault(
+                "network-error-ends-the-reading", "engine.packet",
+                "        if error.errno in _FATAL:\n", "        if True:\n",
+                f"{PACKETS}test_a_pending_network_error_is_counted_and_the_next_packet_read",
+            ),
+            fault(
+                "empty-packet-is-the-end", "engine.packet",
+                "            self.bytes_in += len(data)\n",
+                "            if not data:\n                return\n            self.bytes_in += len(data)\n",
+                f"{PACKETS}test_an_empty_packet_is_not_the_end",
+            ),
+            fault(
+                "packets-without-a-budget", "engine.fair",
+                "range(PACKETS_PER_TURN)", "range(1_000_000)",
+                f"{PACKETS}test_packets_a_turn_are_bounded_and_others_get_their_turn",
+            ),
+            fault(
+                "answer-that-fails-raises", "engine.packet",
+                "        except (OSError, TypeError) as error:\n", "        except (BlockingIOError, TypeError) as error:\n",
+                f"{PACKETS}test_an_answer_that_is_too_long_is_dropped_and_counted",
+            ),
+            fault(
+                "handler-of-a-packet-ends-the-socket", "engine.packet",
+                "        except Exception as error:\n            self.loop.contain(self, error)\n",
+                "        except Exception as error:\n            self.finish(End.HANDLER_FAILED, str(error))\n"
+                "            self.loop.contain(self, error)\n",
+                f"{PACKETS}test_a_handler_that_fails_costs_its_own_packet_only",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/demultiplexer.py",
+        [
+            fault(
+                "stale-entry-kept", "engine.descriptor",
+                "            if stale.data is not row:  #", "            if False:  #",
+                f"{DEMULTIPLEXER}test_a_socket_closed_behind_our_back_is_replaced_by_the_next_with_its_number",
+            ),
+            fault(
+                "owner-of-a-stale-entry-untold", "engine.descriptor",
+                '                stale.data.finish(End.ABORTED, f"its descriptor {row.fd} was closed by somebody else")\n',
+                "",
+                f"{DEMULTIPLEXER}test_a_socket_closed_behind_our_back_is_replaced_by_the_next_with_its_number",
+            ),
+            fault(
+                "no-interest-is-still-watched", "engine.rest",
+                "        elif interest:\n", "        elif True:\n",
+                f"{DEMULTIPLEXER}test_no_interest_is_no_event_whatever_the_peer_does",
+            ),
+            fault(
+                "hang-up-is-not-readable", "engine.read",
+                "(1 if event & _READABLE else 0)", "(1 if event & select.EPOLLIN else 0)",
+                f"{DEMULTIPLEXER}test_a_hang_up_or_error_alone_is_readiness",
+            ),
+            fault(
+                "batch-without-a-bound", "engine.fair",
+                "self._selector.poll(wait_s, BATCH_ROWS)", "self._selector.poll(wait_s, 100_000)",
+                f"{DEMULTIPLEXER}test_a_batch_is_bounded_and_the_next_one_has_the_others",
+            ),
+            fault(
+                "interrupted-wait-raises", "engine.signals",
+                "            except InterruptedError:\n                return []\n",
+                "            except BlockingIOError:\n                return []\n",
+                f"{DEMULTIPLEXER}test_an_interrupted_wait_is_an_empty_batch",
+            ),
+            fault(
+                "for-ever-is-not-at-all", "engine.rest",
+                "-1 if timeout_s is None else", "0 if timeout_s is None else",
+                "tests/test_loop.py::test_a_loop_at_rest_does_not_wake_at_all",
+            ),
+            fault(
+                "select-one-descriptor-too-many", "engine.descriptor",
+                "row.fd >= self._limit:", "row.fd > self._limit:",
+                f"{DEMULTIPLEXER}test_select_refuses_what_it_could_not_watch",
+            ),
+        ],
+    ),
+]
