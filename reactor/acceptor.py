@@ -10,6 +10,7 @@ or `RETRY_S` has passed · the peer's address is the one that accept() returned:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -123,7 +124,8 @@ class AcceptorRow(ListeningRow):
                 self.refused += 1
                 sock.close()
         except Exception as error:
-            sock.close()
+            with contextlib.suppress(OSError):  # close(2) reports errors of earlier writes; it is closed all the same
+                sock.close()
             self.drop(sockaddr, error)
 
     def drop(self, sockaddr: Any, error: Exception) -> None:

@@ -8,6 +8,7 @@ there is none.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from .limits import DEFAULTS
@@ -37,8 +38,9 @@ class WakerRow(Row):
             super().__init__(loop, receiver, "waker", DEFAULTS, Phase.LISTENING)
             self.watch_or_leave()
         except BaseException:
-            receiver.close()
-            self.sender.close()
+            for end in (receiver, self.sender):
+                with contextlib.suppress(OSError):
+                    end.close()
             raise
 
     def wake(self) -> None:

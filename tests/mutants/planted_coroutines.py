@@ -193,7 +193,8 @@ MUTANTS = [
             ),
             fault(
                 "dropped-connection-left-open", "engine.accept",
-                "        except Exception as error:\n            sock.close()\n", "        except Exception as error:\n",
+                "                sock.close()\n            self.drop(sockaddr, error)",
+                "                pass\n            self.drop(sockaddr, error)",
                 f"{ACCEPT}test_a_welcome_that_fails_costs_its_own_connection_only",
             ),
             fault(
