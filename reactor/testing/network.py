@@ -148,8 +148,8 @@ class Network:
         """The socket is gone: its port is free again, a path stays behind."""
         name = description.name
         if description.family == AF_UNIX:
-            if name and name[0] == "\0":
-                self.paths.pop(name, None)
+            if name and name[0] == "\0" and self.paths.get(name) is description:  # an accepted one has the name, too
+                del self.paths[name]
         elif name and self.names.get(self._key(description, name)) is description:
             del self.names[self._key(description, name)]
 

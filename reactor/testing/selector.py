@@ -19,7 +19,7 @@ from typing import Any
 from .descriptions import ERR, HUP, IN, OUT, Description, fail
 from .network import Process, Stuck
 
-# So many times in a row may a loop be told of readiness without making a single call, before it counts as a spin.
+# So many times in a row, at one moment, may a loop be told of readiness and get nothing done, before it counts as a spin.
 IDLE_TELLINGS = 100
 
 
@@ -39,7 +39,10 @@ class SimulatedSelector(selectors.BaseSelector):
         self.process, self._shuffles = process, shuffles
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._watched: dict[tuple[int, Description], int] = {}  # as epoll: by descriptor *and* open socket
-        self._calls = -1
+        plan = process.plan
+        # Where calls are put off by chance, more of them may be in a row.
+        self._patience = IDLE_TELLINGS if plan is None else IDLE_TELLINGS / (1 - plan.faults.would_block)
+        self._progress = -1, 0.0
         self._tellings = 0
 
     # -- registering ------------------------------------------------------------------------------------------------
@@ -165,12 +168,13 @@ class SimulatedSelector(selectors.BaseSelector):
         return told, ready
 
     def _watch_for_spin(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
-        calls = self.process.network.calls
-        self._tellings = self._tellings + 1 if calls == self._calls else 0
-        self._calls = calls
-        if self._tellings > IDLE_TELLINGS:
+        network = self.process.network
+        progress = network.calls, network.clock.now()  # who tries again a second later does not spin
+        self._tellings = self._tellings + 1 if progress == self._progress else 0
+        self._progress = progress
+        if self._tellings > self._patience:
             what = ", ".join(f"{key.data or key.fileobj}" for key, _ in ready)
             raise Spinning(
-                f"{self.process.name} was told {IDLE_TELLINGS} times of the same readiness and made no call: "
+                f"{self.process.name} was told {self._tellings} times of the same readiness and got nothing done: "
                 f"{what or 'a descriptor that was closed, while a fork or a dup still holds its socket'}"
             )

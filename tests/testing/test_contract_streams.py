@@ -391,6 +391,27 @@ def test_a_unix_socket_of_the_other_type(world: World) -> None:
     assert code(packets.connect, world.path("listener")) == "EPROTOTYPE"
 
 
+@pytest.mark.parametrize("name", ["path", "\0reactor-contract"])
+def test_a_connection_that_ends_takes_no_name_with_it(world: World, name: str) -> None:
+    listener = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(name if name[0] == "\0" else world.path(name))
+    listener.listen(5)
+    for _ in range(2):
+        client = world.dial(listener)
+        assert code_of(client.getpeername) == ""
+        world.accept(listener).close()
+        client.close()
+
+
+def test_a_tcp_connection_that_ends_takes_no_port_with_it(world: World) -> None:
+    listener = world.listener("tcp")
+    for _ in range(2):
+        client = world.dial(listener)
+        server = world.accept(listener)
+        server.close()
+        client.close()
+
+
 def test_a_pair(world: World) -> None:
     first, second = world.sockets.socketpair()
     with first, second:

@@ -312,6 +312,29 @@ def test_hearing_of_the_end_for_ever_is_a_spin(place: Place) -> None:
         selector.select(0)
 
 
+def test_failing_for_ever_is_a_spin(place: Place) -> None:
+    listener, client = place.listener(), place.socket()
+    client.connect_ex(("127.0.0.1", 80))
+    place.process.limit = place.process.next_descriptor()
+    selector = SimulatedSelector(place.process)
+    selector.register(listener, READ)
+    for _ in range(IDLE_TELLINGS + 1):
+        assert selector.select(0)
+        assert code(listener.accept) == "EMFILE"
+    with pytest.raises(Spinning):
+        selector.select(0)
+
+
+def test_trying_again_a_second_later_is_no_spin(place: Place) -> None:
+    sock, other = place.sockets.socketpair()
+    selector = SimulatedSelector(place.process)
+    selector.register(sock, READ)
+    other.send(b"x")
+    for _ in range(3 * IDLE_TELLINGS):
+        assert selector.select(0)
+        place.clock.advance(1)
+
+
 def test_a_haunted_selector_spins(place: Place) -> None:
     sock, other = place.sockets.socketpair()
     selector = SimulatedSelector(place.process)
