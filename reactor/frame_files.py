@@ -26,6 +26,7 @@ class FrameFile(io.BytesIO):
     """A frame in memory. It is a BytesIO, for a line costs a quarter of what a file in Python would take."""
 
     past_end = False
+    has_plain_head = False  # it was checked when the request was framed
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return `size` bytes, fewer at the end of the frame."""
@@ -133,6 +134,7 @@ class SpooledFrameFile(io.BufferedReader):
     """A frame on disk: large, so that what a buffer in C saves counts more than what it costs to make one."""
 
     raw: _Noticing
+    has_plain_head = False
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(_Noticing(file))

@@ -128,7 +128,7 @@ def _own_methods(base: Any, handler: Any, once: bool) -> list[tuple[str, Any]]:
 
 def _handle_only_request(handler: Any) -> None:
     """Run the class's handle_one_request; called again, read on behind the frame, whatever is left of this request."""
-    handler.handle_one_request = functools.partial(_read_on, handler)
+    object.__setattr__(handler, "handle_one_request", types.MethodType(_read_on, handler))
     type(handler).handle_one_request(handler)
     if handler.close_connection and hasattr(handler.rfile, "stay_within"):
         handler.rfile.stay_within()  # what it has read on was to be thrown away (werkzeug): this was its last request
@@ -182,7 +182,9 @@ def quick_parse_headers(client: Any) -> Callable[..., Any]:
         ahead = fp.peek(1)
         end = ahead.find(b"\r\n\r\n")
         head = ahead[: end + 2]
-        if not 0 <= end <= _MOST_BYTES - 2 or not _is_plain(head) or _is_composite(b"\n" + head):
+        if not 0 <= end <= _MOST_BYTES - 2 or _is_composite(b"\n" + head):
+            return slow(fp, _class)
+        if not (getattr(fp, "has_plain_head", False) or _is_plain(head)):
             return slow(fp, _class)
         fields = _fields(head.decode("iso-8859-1"))
         if len(fields) > _MOST_FIELDS:

@@ -101,7 +101,9 @@ class FramedHost(StreamHost):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._make = maker_for(self.server, once=isinstance(self.framing, HttpRequests))
+        self._checks_heads = isinstance(self.framing, HttpRequests)
+        self._make = maker_for(self.server, once=self._checks_heads)
+        self.spare: list[tuple[Any, Any]] = []  # framings and inboxes of rows that are idle now
 
     def _row(self, sock: Any, client_address: Any) -> FramedRow:
         assert self.framing is not None  # `choose` has seen to it
@@ -119,6 +121,7 @@ class FramedHost(StreamHost):
         """Have a frame handled; an error ends the connection, once what was written is sent."""
         try:
             row.file = frame_file(row.framing, frame)
+            row.file.has_plain_head = self._checks_heads
             if self._make is not None:
                 self._make(row, row.sockaddr)
             else:
