@@ -92,7 +92,7 @@ class FramedRow(StreamRow):
         if self.framing is self.host.framing:
             if self.host.spare and self.loop.observer is None:
                 self.framing, self.inbox = self.host.spare.pop()
-                return self.inbox  # type: ignore[return-value]
+                return self.inbox
             self.framing = self.framing.fresh()
         return super().new_inbox()
 
