@@ -14,13 +14,15 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from .buffers import Chunk, Inbox
-from .errors import ConnectionLost, EndOfStream, LimitError, ReactorError
+from .errors import ConnectionLost, EndOfStream, FramingError, LimitError, ReactorError, describe
 from .framing import Framing
 from .framings import RAW
 from .limits import Limits
@@ -30,6 +32,7 @@ from .snapshots import Kind
 from .table import Row
 from .transports import GONE, PLAIN, SHUT, PlainTransport
 
+log = logging.getLogger("reactor")
 LIVE = frozenset({Phase.IDLE, Phase.RECEIVING, Phase.WORKING})
 
 
@@ -224,6 +227,23 @@ class ConnectionRow(Row):
         if self.inbox is not None and self.inbox.ahead:
             self.requests -= len(self.inbox.ahead)
             self.inbox.rejoin()
+
+    def refuse(self, error: FramingError | LimitError, contain: Callable[[Any, Exception], None]) -> None:
+        """Say what the protocol says before it hangs up (400, 408, -ERR ...); `contain` takes what goes wrong with that."""
+        log.info("%s ends: %s", str(self), describe(error))  # texts: a kept record must not keep the row
+        self.finish(End.BAD_FRAME if isinstance(error, FramingError) else End.LIMIT, str(error))
+        try:
+            refusal = self.framing.refusal(error)
+            if refusal and self.phase is not Phase.CLOSED:
+                self.write(refusal)
+        except LimitError:
+            pass  # the outbox is full of what the peer does not read anyway
+        except Exception as another:
+            contain(self, another)
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes: for `streams` to define."""
+        raise NotImplementedError
 
     def fail(self, error: ReactorError) -> None:
         """Tell whoever reads that there will be no frame: for floor 6 to define."""

@@ -114,20 +114,7 @@ class FramedRow(StreamRow):
         if isinstance(error, EndOfStream):
             self.finish(End.FINISHED)
         elif isinstance(error, (FramingError, LimitError)):
-            self._refuse(error)
-
-    def _refuse(self, error: FramingError | LimitError) -> None:
-        """Say what the protocol says before it hangs up (400, 408 ...)."""
-        log.info("%s ends: %s", str(self), describe(error))
-        self.finish(End.BAD_FRAME if isinstance(error, FramingError) else End.LIMIT, str(error))
-        try:
-            refusal = self.framing.refusal(error)
-            if refusal and self.phase is not Phase.CLOSED:
-                self.write(refusal)
-        except LimitError:
-            pass  # the peer does not read anyway; `write` has ended the row
-        except Exception as another:
-            self.host.contain(self, another)
+            self.refuse(error, self.host.contain)
 
     def on_again(self) -> None:
         """Go on with what is here."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .acceptor import AcceptorRow, Action
+from .hooks import origin
 from .limits import Limits
 from .listening import ListeningRow
 from .mixins import ForkingMixIn, ThreadingMixIn
@@ -76,8 +77,6 @@ class ServedRequests(ListeningRow):
         self._host.close()
 
 
-# The modules that define the servers of socketserver and of this package.
-_STOCK = ("socketserver", f"{__package__}.base_server", f"{__package__}.servers")
 # What tells a server with the standard library's mixins.
 _MIXINS_OWN = {"thread": "process_request_thread", "fork": "collect_children"}
 
@@ -103,7 +102,7 @@ class _ThreadedGuest(ThreadingMixIn, _Guest):
         server = self._server
         if hasattr(server, "process_request_thread"):
             server.process_request_thread(request, client_address)
-        elif getattr(server, "_asks_host", False) or has_mixin(server) or _is_stock_process_request(server):
+        elif self._asks_us(server):
             super().process_request_thread(request, client_address)
         else:
             try:
@@ -111,6 +110,13 @@ class _ThreadedGuest(ThreadingMixIn, _Guest):
             except Exception:
                 server.handle_error(request, client_address)
                 server.shutdown_request(request)
+
+    @staticmethod
+    def _asks_us(server: Any) -> bool:
+        """Would its process_request only handle the request, or ask for this very thread again?"""
+        if getattr(server, "_asks_host", False) or has_mixin(server):
+            return True
+        return origin(server, "process_request") == "BaseServer.process_request"
 
 
 class _ForkedGuest(ForkingMixIn, _Guest):
@@ -126,7 +132,7 @@ def has_mixin(server: Any) -> bool:
 
 def has_own_get_request(server: Any) -> bool:
     """Then it is called once for each time that somebody waits: it may report the error of a try too many."""
-    return not _is_stock(server.get_request, "TCPServer.get_request")
+    return origin(server, "get_request") != "TCPServer.get_request"
 
 
 def let_nobody_wait(server: Any) -> None:
@@ -134,18 +140,6 @@ def let_nobody_wait(server: Any) -> None:
     is_shut_down = getattr(server, "_BaseServer__is_shut_down", None)
     if is_shut_down is not None:
         is_shut_down.set()
-
-
-def _is_stock(method: Any, name: str) -> bool:
-    """Is it socketserver's or ours? The name alone does not tell: other modules have a `class TCPServer(TCPServer)`, too."""
-    function = getattr(method, "__func__", None)
-    if getattr(function, "__qualname__", "") != name:
-        return False
-    return getattr(function, "__globals__", {}).get("__name__") in _STOCK
-
-
-def _is_stock_process_request(server: Any) -> bool:
-    return _is_stock(server.process_request, "BaseServer.process_request")
 
 
 def processor_of(server: Any, way: Way, host: Any) -> Any:
@@ -165,7 +159,6 @@ def processor_of(server: Any, way: Way, host: Any) -> Any:
 
 def overrides_service_actions(server: Any) -> bool:
     """Is there anything to be called? BaseServer's own does nothing, ours and the standard library's."""
-    actions = server.service_actions
-    return not _is_stock(actions, "BaseServer.service_actions") and (
-        getattr(actions, "__func__", None) is not ForkingMixIn.service_actions
-    )
+    if getattr(server.service_actions, "__func__", None) is ForkingMixIn.service_actions:
+        return False
+    return origin(server, "service_actions") != "BaseServer.service_actions"

@@ -157,7 +157,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         if isinstance(error, (StopIteration, EndOfStream, ConnectionLost)):
             self.finish(End.FINISHED, "" if isinstance(error, StopIteration) else str(error))
         elif isinstance(error, (FramingError, LimitError)):
-            self._refuse(error)
+            self.refuse(error, (self.host or self.loop).contain)
         elif isinstance(error, Exception):
             self.finish(End.HANDLER_FAILED, describe(error))
             (self.host or self.loop).contain(self, error)
@@ -165,19 +165,6 @@ class HandledRow(StreamRow, Runner, Suspension):
             self.finish(End.ABORTED, describe(error))
             if not isinstance(error, (Cancelled, GeneratorExit)):
                 raise error
-
-    def _refuse(self, error: FramingError | LimitError) -> None:
-        """Say what the protocol says before it hangs up (400, 408, -ERR ...)."""
-        log.info("%s ends: %s", str(self), describe(error))  # texts: a kept record must not keep the row
-        self.finish(End.BAD_FRAME if isinstance(error, FramingError) else End.LIMIT, str(error))
-        try:
-            refusal = self.framing.refusal(error)
-            if refusal and self.phase is not Phase.CLOSED:
-                self.write(refusal)
-        except LimitError:
-            pass  # the outbox is full of what the peer does not read anyway
-        except Exception as another:
-            (self.host or self.loop).contain(self, another)
 
     def _gone(self) -> None:
         super()._gone()

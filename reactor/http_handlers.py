@@ -25,6 +25,7 @@ from typing import Any
 
 from .clock import date_s
 from .frame_files import FrameFile, SpooledFrameFile
+from .hooks import origin
 
 # Names are tokens, values hold no control characters, lines end with CRLF: what cannot mean two things.
 _is_plain = re.compile(rb"(?:[!#-'*+\-.0-9A-Z^-z|~]++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)++").fullmatch
@@ -38,7 +39,6 @@ _MOST_FIELDS, _MOST_BYTES = 99, 65536
 # Another file may do more than it seems when a line is read from it.
 _FILES = frozenset({FrameFile, SpooledFrameFile, io.BufferedReader})
 
-_SERVERS = ("socketserver", f"{__package__}.base_server", f"{__package__}.mixins")
 
 Make = Callable[[Any, Any], object]
 
@@ -102,19 +102,9 @@ def _is_of(module: Any, function: Any) -> bool:
 
 def _is_stock_server(server: Any) -> bool:
     """Are its handlers made by a finish_request and a process_request that do nothing else?"""
-    return _origin(server, "finish_request") == "BaseServer.finish_request" and _origin(server, "process_request") in (
+    return origin(server, "finish_request") == "BaseServer.finish_request" and origin(server, "process_request") in (
         "BaseServer.process_request", "ThreadingMixIn.process_request", "ForkingMixIn.process_request",
     )  # fmt: skip
-
-
-def _origin(server: Any, name: str) -> str:
-    """Return the name that a method of a server was defined with; empty where it is of neither socketserver nor ours."""
-    method = getattr(server, name)
-    if type(method) is not types.MethodType or method.__self__ is not server:
-        return ""
-    function: Any = method.__func__
-    is_known = type(function) is types.FunctionType and function.__globals__["__name__"] in _SERVERS
-    return function.__qualname__ if is_known else ""
 
 
 def _own_methods(base: Any, handler: Any, once: bool) -> list[tuple[str, Any]]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reactor import End, HttpRequests, Limits, ManualClock, Phase, Reactor
+from reactor import End, HttpRequests, Limits, ManualClock, Phase, Reactor, http_handlers
 from tests.driving import only, receive, receive_all, reset, send_all, streams, turn_until, turns, until_gone
 from tests.running import Running, descriptors
 
@@ -785,3 +785,38 @@ def test_cgi(tmp_path: Any, way: str) -> None:
     works = way == "greenlet"
     assert (b"got body" in done.stdout) == works, done.stdout
     assert (b"UnsupportedOperation: fileno" in done.stderr) == (not works), done.stderr
+
+
+def test_busy_rows_pass_on_what_idle_ones_do_not_need(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a head that was checked when it was framed is not checked again."""
+
+    class Hello(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.headers["X"])))
+            self.end_headers()
+            self.wfile.write(self.headers["X"].encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    def checked_again(head: bytes) -> None:
+        raise AssertionError(head)
+
+    monkeypatch.setattr(http_handlers, "_is_plain", checked_again)
+    with Reactor() as loop:
+        server = http.server.HTTPServer(("127.0.0.1", 0), Hello)
+        listener = loop.add(server, framing=HttpRequests())
+        clients = [connect(listener) for _ in range(3)]
+        for turn in range(3):
+            for number, client in enumerate(clients):
+                word = f"{turn}-{number}".encode()
+                client.sendall(b"GET / HTTP/1.1\r\nX: " + word + b"\r\n\r\n")
+                turn_until(loop, lambda: not any(row.inbox_bytes or row.outbox for row in streams(loop)))
+                turns(loop)
+                assert client.recv(400).endswith(b"\r\n\r\n" + word)
+                host: Any = server._host  # type: ignore[attr-defined]
+                assert all(row.inbox is None and row.framing is host.framing for row in streams(loop))
+                assert len(host.spare) == 1

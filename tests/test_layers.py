@@ -19,7 +19,7 @@ FLOORS = [
     "signals drain stages loop",
     "coroutines handled coroutine_streams async_handlers frame_files framed offload mixins "
     "green_handlers green_rows green_common green_sockets green_tls greening",
-    "listeners ways http_handlers guests hosting stream_hosts greenlet_hosts attaching",
+    "listeners ways hooks http_handlers guests hosting stream_hosts greenlet_hosts attaching",
     "request_handlers serving base_server servers socketserver substitute",
     "reactor",
     "__init__",

@@ -55,11 +55,6 @@ MUTANTS = [
                 f"{CO}test_the_row_of_a_reader_that_ends_is_free_for_another",
             ),
             fault(
-                "refusal-is-not-sent", "engine.end",
-                "                self.write(refusal)\n", "                pass\n",
-                f"{ENDS}test_a_framing_error_is_refused_with_the_words_of_the_framing",
-            ),
-            fault(
                 "bytes-before-the-handler-reads-lost", "engine.read",
                 "            self.since = self.request_at = self.loop.now\n"
                 "        if self.no_more is not None or self.inbox:\n"

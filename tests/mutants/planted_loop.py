@@ -184,8 +184,8 @@ MUTANTS = [
         [
             fault(
                 "actions-of-the-class-only", "loop.actions",
-                "actions = server.service_actions",
-                "actions = type(server).service_actions.__get__(server)",
+                'return origin(server, "service_actions") != "BaseServer.service_actions"',
+                'return type(server).service_actions.__qualname__ != "BaseServer.service_actions"',
                 f"{HOOKS}TestServiceActions::test_given_to_the_instance",
             ),
             fault(

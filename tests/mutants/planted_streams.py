@@ -160,6 +160,11 @@ MUTANTS = [
         "reactor/connections.py",
         [
             fault(
+                "refusal-is-not-sent", "engine.end",
+                "                self.write(refusal)\n", "                pass\n",
+                f"{ENDS}test_a_framing_error_is_refused_with_the_words_of_the_framing",
+            ),
+            fault(
                 "deadline-reset-by-a-byte", "engine.late",
                 "deadline = None if limit_s is None else self.request_at + limit_s",
                 "deadline = None if limit_s is None else self.loop.now + limit_s",

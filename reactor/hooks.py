@@ -1,0 +1,23 @@
+"""Whose a hook of a server is: socketserver's, ours, or the program's own.
+
+What it is: how hosts find out what they may do themselves, because the hook would do nothing else. What it is not: a look at
+names alone; other modules have a `class TCPServer(TCPServer)`, too, and decorators keep the name of what they wrap.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+# The modules that define the servers of socketserver and of this package.
+_STOCK = ("socketserver", *(f"{__package__}.{name}" for name in ("base_server", "servers", "mixins")))
+
+
+def origin(server: Any, name: str) -> str:
+    """Return the name that a hook of a server was defined with; empty if it is of neither socketserver nor ours."""
+    method = getattr(server, name)
+    if type(method) is not types.MethodType or method.__self__ is not server:
+        return ""
+    function: Any = method.__func__
+    is_known = type(function) is types.FunctionType and function.__globals__["__name__"] in _STOCK
+    return str(function.__qualname__) if is_known else ""
