@@ -108,7 +108,7 @@ class ConnectionRow(Row):
 
     def lose(self, error: OSError) -> None:
         """The connection is gone: a normal end, whoever caused it."""
-        if self.end is None or self.outbox is not None:
+        if self.end is None or self.outbox:
             self.end, self.detail = End.PEER_RESET, str(error)
         self._cut(ConnectionLost(f"{self} is gone: {error}"))
 
@@ -128,7 +128,7 @@ class ConnectionRow(Row):
             deadline = None if limit_s is None else self.request_at + limit_s
         else:
             deadline = super().deadline_at()
-        if self.outbox is None or self.limits.write_stall_s is None:
+        if not self.outbox or self.limits.write_stall_s is None:
             return deadline
         if self.stalled_at is not None:
             stall = self.stalled_at + self.limits.write_stall_s
@@ -145,7 +145,7 @@ class ConnectionRow(Row):
             self.advance(Event.EXPIRED)
             self.mark()
         elif (
-            self.outbox is not None
+            self.outbox
             and self.stalled_at is not None
             and limits.write_stall_s is not None
             and now >= self.stalled_at + limits.write_stall_s
@@ -178,7 +178,7 @@ class ConnectionRow(Row):
             self.mark()
 
     def _release(self) -> None:
-        if self.end is End.ABORTED or self.outbox is not None:
+        if self.end is End.ABORTED or self.outbox:
             # RST instead of FIN: a reply that was cut short must not look like a whole one (SO_LINGER, socket(7)).
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

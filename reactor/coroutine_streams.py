@@ -44,7 +44,7 @@ class Stream(HandledRow):
     # -- reading ----------------------------------------------------------------------------------------------------
 
     @types.coroutine
-    def readline(self, *, max_bytes: int | None = None) -> Generator[Any, Any, bytes]:
+    def readline(self, max_bytes: int | None = None) -> Generator[Any, Any, bytes]:
         """Return the next line with its b"\\n", b"" at the end of the input.
 
         Args:

@@ -219,7 +219,7 @@ class FramedRow(StreamRow):
         """
         if self.end is not None or self.half_close or self.transport is SHUT:
             raise BrokenPipeError(errno.EPIPE, f"{self} has ended: what is written now would never be sent")
-        if self.outbox is None or type(data) is not bytes or self.transport is not PLAIN or not data:
+        if not self.outbox or type(data) is not bytes or self.transport is not PLAIN or not data:
             self.write(data if type(data) is bytes else bytes(memoryview(data)))
             return
         pending = self.pending + len(data)

@@ -122,7 +122,7 @@ class SpoolingTransport(PlainTransport):
     def queue(self, row: Any, data: bytes) -> None:
         """Add to the reply, behind all that waits; raises as `Spool.append`."""
         self.spool.append(data)
-        if row.outbox is None:
+        if not row.outbox:
             self._refill(row)
 
     def flush(self, row: Any) -> None:
@@ -130,7 +130,7 @@ class SpoolingTransport(PlainTransport):
         spent_at = row.bytes_out + row.limits.bytes_per_turn
         while True:
             super().flush(row)
-            if row.outbox is not None:  # the socket is full, or gone
+            if row.outbox:  # the socket is full, or gone
                 return
             if not self.spool:
                 self.discard()

@@ -49,8 +49,12 @@ class StreamRow(ConnectionRow):
     def on_ready(self, ready: int) -> None:
         """Receive once and hand on what is complete."""
         if ready != READ or self.no_more is not None:
-            return self._rarely(ready)
-        data = self.transport.receive(self)
+            self._rarely(ready)
+        else:
+            self._arrived(self.transport.receive(self))
+
+    def _arrived(self, data: bytes | None) -> None:
+        """Hand on what was received; b"": the end of the stream, None: nothing."""
         if data:
             self.bytes_in += len(data)
             inbox = self.inbox
@@ -58,13 +62,12 @@ class StreamRow(ConnectionRow):
                 if self.framing is RAW and self.reader is not None:
                     self.requests += 1
                     self.deliver(data)
-                    return None
+                    return
                 inbox = self.new_inbox()
             inbox.feed(data)
             self.pump()
         elif data is not None:
             self.end_input(EndOfStream("peer"))
-        return None
 
     def _rarely(self, ready: int) -> None:
         """What is no plain arrival of bytes: room to write, a row that ends, the discarding of what lingers."""
@@ -153,7 +156,7 @@ class StreamRow(ConnectionRow):
     def stop_requested(self) -> None:
         """The reactor drains: an idle row hears of the end of its input, one with a request under way may finish it."""
         if self.phase is Phase.IDLE and not self.inbox_bytes:
-            if self.outbox is None:
+            if not self.outbox:
                 self.linger_from = None  # no reply is on its way that a reset could destroy
             self._drained()
         elif self.phase is Phase.LINGERING and self.bytes_in == self.linger_from:
@@ -169,7 +172,7 @@ class StreamRow(ConnectionRow):
     # -- the way out ------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Queue bytes for the end of the batch; never blocks.
+        """Queue bytes; they leave when the handler waits again, at the end of the batch at the latest. Never blocks.
 
         Args:
             data: bytes, or any buffer (which is copied, so that its owner may change it).
@@ -180,16 +183,18 @@ class StreamRow(ConnectionRow):
         if type(data) is not bytes:
             data = bytes(memoryview(data))
         self.wrote = True
+        outbox = self.outbox
         pending = self.pending + len(data)
-        if pending > self.limits.outbox_high_bytes or not data:
+        if pending > self.limits.outbox_high_bytes:
             self._queue(data)
-        elif self.outbox is None:
-            self.outbox = [data]
-            self.pending = pending
+            return
+        self.pending = pending
+        if outbox:
+            outbox.append(data)
+            return
+        self.outbox = [data]
+        if outbox is None:  # else it is OPEN: who resumed the handler will send
             self.loop.dirty.append(self)
-        else:
-            self.outbox.append(data)
-            self.pending = pending
 
     def _queue(self, data: bytes) -> None:
         """Above the high mark: send at once, so that 128 large replies never pile up in one batch."""
@@ -201,7 +206,7 @@ class StreamRow(ConnectionRow):
                 "outbox_bytes", self.limits.outbox_bytes, self.pending + size,
                 f"{self} reads too slowly: await drain() between writes, or use offer()",
             )  # fmt: skip
-        if self.outbox is None:
+        if not self.outbox:
             self.outbox = []
         self.outbox.append(data)
         self.pending += size
@@ -212,7 +217,7 @@ class StreamRow(ConnectionRow):
 
     def _heed_marks(self) -> None:
         """Above the high mark the row is not read until it is below the low one; note since when the peer stalls."""
-        if self.outbox is None:
+        if not self.outbox:
             if self.stalled_at is not None and self.phase is _IDLE:
                 self.since = self.loop.now  # idle from when the peer has taken the whole reply
             self.stalled_at = None
@@ -252,9 +257,9 @@ class StreamRow(ConnectionRow):
 
     def settle(self) -> None:
         """End of the batch: flush; and if what the row waits for has changed, phase, interest and deadline too."""
-        if self.outbox is not None:
+        if self.outbox:
             self.transport.flush(self)
-        if self.outbox is None and not self.marked and self.phase is _IDLE and self.interest == READ:
+        if not self.outbox and not self.marked and self.phase is _IDLE and self.interest == READ:
             return
         self.marked = False
         self._conclude()
@@ -269,13 +274,13 @@ class StreamRow(ConnectionRow):
                 self._derive()
         if self.phase is Phase.FLUSHING:
             self._heed_marks()
-            if self.outbox is None:
+            if not self.outbox:
                 self._shut()
         if self.phase is Phase.CLOSED:
             if self.fd >= 0:
                 self._gone()
             return
-        if self.half_close and self.outbox is None and self.end is None:
+        if self.half_close and not self.outbox and self.end is None:
             self.half_close = False
             self._shut_our_side()
         self.loop.demultiplexer.set(self, self._wanted())
@@ -313,7 +318,7 @@ class StreamRow(ConnectionRow):
 
     def _wanted(self) -> int:
         """Return the interest that the phase and the marks ask for."""
-        wanted = WRITE if self.outbox is not None else 0
+        wanted = WRITE if self.outbox else 0
         if self.phase is Phase.LINGERING:
             return wanted | READ
         # A row with a reader reads on, for its frame may be as long; unless it has frames and only waits for its turn.

@@ -50,15 +50,14 @@ class PlainTransport:
         try:
             data: bytes = row.sock.recv(n)
         except OSError as error:
-            if error.errno not in NOT_NOW:
-                row.lose(error)
+            self.failed(row, error)
             return None
         return data
 
     def flush(self, row: StreamLike) -> None:
-        """Send what the socket takes; empty means `row.outbox is None`."""
+        """Send what the socket takes; empty means `not row.outbox`."""
         outbox = row.outbox
-        if outbox is None:
+        if not outbox:
             return
         if row.pending > JOIN_BYTES:
             self._flush_much(row, outbox)
@@ -68,7 +67,7 @@ class PlainTransport:
         try:
             sent = row.sock.send(outbox[0])
         except OSError as error:
-            self._failed(row, error)
+            self.failed(row, error)
             return
         row.bytes_out += sent
         if sent == row.pending:
@@ -88,7 +87,7 @@ class PlainTransport:
             try:
                 sent = row.sock.send(chunk)
             except OSError as error:
-                self._failed(row, error)
+                self.failed(row, error)
                 return
             row.bytes_out += sent
             row.pending -= sent
@@ -99,7 +98,8 @@ class PlainTransport:
         if not outbox:
             row.outbox = None
 
-    def _failed(self, row: StreamLike, error: OSError) -> None:
+    def failed(self, row: StreamLike, error: OSError) -> None:
+        """A system call has failed: not now, or the connection is gone."""
         if error.errno not in NOT_NOW:
             row.lose(error)
 
@@ -143,6 +143,8 @@ class ShutTransport(PlainTransport):
         """It is done."""
 
 
+# An outbox that is empty, while a handler runs whose writes are sent as soon as it waits again: see `HandledRow.on_ready`.
+OPEN: list[Chunk] = []
 PLAIN = PlainTransport()
 SHUT = ShutTransport()
 GONE = GoneTransport()

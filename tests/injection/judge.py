@@ -38,7 +38,7 @@ SILENT_FILES = frozenset({"transports"})
 SILENT = frozenset({
     ("table", "Row._release"), ("acceptor", "no_delay"), ("connections", "ConnectionRow._release"),
     ("addresses", "unlink_if_ours"), ("waker", "WakerRow.on_ready"), ("waker", "WakerRow.wake"),
-    ("datagrams", "DatagramRow.on_ready"), ("datagrams", "DatagramRow.send"),
+    ("datagrams", "DatagramRow.on_ready"), ("datagrams", "DatagramRow.send"), ("handled", "HandledRow.on_ready"),
 })  # fmt: skip
 # Calls whose failure costs a conversation nothing.
 HARMLESS = frozenset({"close", "unregister", "select", "setsockopt", "accept", "stat", "unlink", "getsockname"})

@@ -31,6 +31,7 @@ from .served import (
     hosted,
     large,
     rude,
+    shout,
     twice,
     upper,
 )  # fmt: skip
@@ -55,6 +56,19 @@ def echo(play: Play) -> None:
         talk.ends = "eof"
     play.run()
     third.say(b"last\n", b"LAST\n")
+    play.run()
+
+
+def raw(play: Play) -> None:
+    play.listen(TCP, handler=shout)
+    play.listen(UNIX, handler=shout)
+    first, second = _two(play, TCP)
+    third = play.talk(UNIX)
+    for talk in (first, second, third, first, third):
+        talk.say(b"hello\n", b"HELLO\n")
+        play.run()
+    first.client.send_eof()
+    first.ends = "eof"
     play.run()
 
 
@@ -336,7 +350,7 @@ def draining(play: Play) -> None:
 SCENARIOS: dict[str, Callable[[Play], None]] = {
     each.__name__: each
     for each in (
-        echo, half_requests, framed, framed_all, inline, packets, connect_ask_close, slow_reader, half_close, lingering,
+        echo, raw, half_requests, framed, framed_all, inline, packets, connect_ask_close, slow_reader, half_close, lingering,
         aborting, crowded, few_descriptors, woken, draining,
         curious, failing_hooks, behind_our_back, stale_path,
     )

@@ -28,6 +28,12 @@ async def upper(stream: Stream) -> None:
         stream.write(line.upper())
 
 
+async def shout(stream: Stream) -> None:
+    """Take whatever comes: the shortest way through the engine."""
+    while data := await stream.read_some():
+        stream.write(data.upper())
+
+
 async def large(stream: Stream) -> None:
     await stream.readline()
     stream.write(LARGE)

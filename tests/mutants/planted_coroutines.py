@@ -9,11 +9,41 @@ ACCEPT = "tests/test_acceptor.py::"
 PACKETS = "tests/test_datagrams.py::"
 DEMULTIPLEXER = "tests/test_demultiplexer.py::"
 MINE = "tests/test_engine_points.py::"
+SHORT = "tests/test_handled.py::"
 
 MUTANTS = [
     *planted(
         "reactor/handled.py",
         [
+            fault(
+                "outbox-left-open", "engine.write",
+                "            self.outbox = self.outbox or None\n            return self._waits_for",
+                "            return self._waits_for",
+                f"{SHORT}test_a_handler_that_does_not_answer_owes_an_answer",
+            ),
+            fault(
+                "outbox-left-open-by-a-failure", "engine.write",
+                "            self.outbox = self.outbox or None  # what was written leaves with settle\n", "",
+                f"{SHORT}test_a_failure_leaves_no_outbox_open",
+            ),
+            fault(
+                "rest-of-a-reply-forgotten", "engine.write",
+                "        consume(outbox, sent)\n        return self.mark()\n",
+                "        consume(outbox, sent)\n        return None\n",
+                f"{SHORT}test_a_reply_that_the_socket_does_not_take_whole_goes_on_with_settle",
+            ),
+            fault(
+                "unanswered-and-forgotten", "engine.settle",
+                "        if want is not self or not self.wrote or self.phase is not _IDLE:\n",
+                "        if want is not self or self.phase is not _IDLE:\n",
+                f"{SHORT}test_a_handler_that_does_not_answer_owes_an_answer",
+            ),
+            fault(
+                "answered-and-still-receiving", "engine.settle",
+                "        if want is not self or not self.wrote or self.phase is not _IDLE:\n",
+                "        if want is not self or not self.wrote:\n",
+                f"{SHORT}test_a_handler_that_does_not_answer_owes_an_answer",
+            ),
             fault(
                 "error-of-a-handler-leaves-its-row", "engine.contain",
                 "            (self.host or self.loop).contain(self, error)\n        else:",

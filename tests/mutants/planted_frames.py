@@ -13,7 +13,7 @@ MUTANTS = [
         [
             fault(
                 "not-now-is-a-loss", "engine.read",
-                "            if error.errno not in NOT_NOW:\n                row.lose(error)\n            return None\n",
+                "            self.failed(row, error)\n            return None\n",
                 "            row.lose(error)\n            return None\n",
                 f"{TRANSPORTS}test_what_each_error_of_a_receive_means",
             ),

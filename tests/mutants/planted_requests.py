@@ -113,10 +113,10 @@ MUTANTS = [
         [
             fault(
                 "written-past-the-spool", "frame.spool",
-                "        self.spool.append(data)\n        if row.outbox is None:\n",
-                "        if row.outbox is not None and row.pending < JOIN_BYTES:\n            row.outbox.append(data)\n"
+                "        self.spool.append(data)\n        if not row.outbox:\n",
+                "        if row.outbox and row.pending < JOIN_BYTES:\n            row.outbox.append(data)\n"
                 "            row.pending += len(data)\n            return\n"
-                "        self.spool.append(data)\n        if row.outbox is None:\n",
+                "        self.spool.append(data)\n        if not row.outbox:\n",
                 f"{SPOOLS}test_what_is_queued_while_it_is_sent_comes_last",
                 f"{SPOOLS}test_the_outbox_goes_first",
             ),
