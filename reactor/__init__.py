@@ -40,18 +40,19 @@ from .listeners import HostableServer, Listener
 from .observers import Observer, Turn
 from .phases import End, Event, Phase
 from .reactor import Reactor
+from .recorder import BAD_ENDS, Recorder, masked
 from .serving import ReactorMixIn
 from .snapshots import RowSnapshot
 from .table import Row, Table
 from .timers import Timer
 
 __all__ = [
-    "AsyncStreamRequestHandler", "BlockingHandlerError", "BlockingHandlerWarning", "Cancelled", "Clock",
+    "BAD_ENDS", "AsyncStreamRequestHandler", "BlockingHandlerError", "BlockingHandlerWarning", "Cancelled", "Clock",
     "ConnectionLost", "Datagram", "DrainReport", "End", "EndOfStream", "Endpoint", "Event", "Fixed", "Framing",
     "FramingError", "HostableServer", "HttpRequests", "Inbox", "LengthPrefixed", "LimitError", "Limits", "Lines",
     "Listener", "ManualClock", "MissingExtraError", "Need", "Netstring", "Observer", "Peer", "Phase", "Raw", "Reactor",
-    "ReactorError", "ReactorMixIn", "Row", "RowSnapshot", "Stream", "Table", "Task", "Timer", "Turn", "Until", "sleep",
-    "spawn", "timeout",
+    "ReactorError", "ReactorMixIn", "Recorder", "Row", "RowSnapshot", "Stream", "Table", "Task", "Timer", "Turn", "Until",
+    "masked", "sleep", "spawn", "timeout",
 ]  # fmt: skip
 
 __version__ = "0.1.0"

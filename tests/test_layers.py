@@ -13,9 +13,9 @@ import pytest
 FLOORS = [
     "errors limits phases clock",
     "buffers needs framing framings http_heads http_framing deadlines timers",
-    "addresses snapshots observers table transports spools",
+    "addresses snapshots observers table transports spools recording",
     "demultiplexer",
-    "listening acceptor connections streams datagrams detached waker",
+    "listening acceptor connections streams datagrams detached waker taps recorder",
     "signals drain stages loop",
     "coroutines handled coroutine_streams async_handlers frame_files framed offload mixins "
     "green_handlers green_rows green_common green_sockets green_tls greening",

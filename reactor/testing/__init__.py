@@ -16,12 +16,14 @@ from .faults import Faults
 from .framings import FramingMistake, check_framing
 from .fuzzing import FuzzReport, fuzz
 from .network import Stuck
+from .replaying import ReplayError, ReplayReport, replay
 from .selector import Spinning
 from .simulation import LeakError, Simulation
 from .splits import SplitError, SplitReport, check_every_split
 from .trace import Trace
 
 __all__ = [
-    "Client", "Faults", "FramingMistake", "FuzzReport", "LeakError", "Simulation", "Spinning", "SplitError",
-    "SplitReport", "Stuck", "Trace", "check_every_split", "check_framing", "fuzz", "talk",
+    "Client", "Faults", "FramingMistake", "FuzzReport", "LeakError", "ReplayError",
+    "ReplayReport", "Simulation", "Spinning", "SplitError", "SplitReport", "Stuck", "Trace", "check_every_split",
+    "check_framing", "fuzz", "replay", "talk",
 ]  # fmt: skip

@@ -10,7 +10,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from reactor import Limits, Lines
+from reactor import BAD_ENDS, Limits, Lines, Recorder
+from reactor.observers import Observers
 from reactor.servers import TCPServer, UDPServer
 
 from .play import Play, Talk
@@ -347,12 +348,28 @@ def draining(play: Play) -> None:
     play.advance(6.0)
 
 
+def recorded(play: Play) -> None:
+    """Rows with a recorder between them and their sockets."""
+    loop = play.world.reactor
+    observers = [play.census] if play.watched else []
+    loop.observer = Observers([*observers, Recorder(None, ends=BAD_ENDS)], loop._observer_failed)
+    play.listen(TCP, handler=half)
+    play.listen(UDP, handler=twice)
+    for talk in _two(play, TCP):
+        talk.say(b"word\n", b"word\n")
+        talk.ends = "eof"
+        play.run()
+        talk.client.send_eof()
+        play.run()
+        play.packet(UDP, b"x", [b"x", b"X"])
+
+
 SCENARIOS: dict[str, Callable[[Play], None]] = {
     each.__name__: each
     for each in (
         echo, raw, half_requests, framed, framed_all, inline, packets, connect_ask_close, slow_reader, half_close, lingering,
         aborting, crowded, few_descriptors, woken, draining,
-        curious, failing_hooks, behind_our_back, stale_path,
+        curious, failing_hooks, behind_our_back, stale_path, recorded,
     )
 }  # fmt: skip
 KEYWORDS: dict[str, dict[str, Any]] = {"few_descriptors": {"descriptors": 5}}

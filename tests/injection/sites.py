@@ -37,6 +37,7 @@ REASONS: dict[str | Site, str] = {
     "detached": _PROCESS,
     "mixins": _PROCESS,
     "offload": _PROCESS,
+    "recorder": _FILE,
     "signals": "signal.set_wakeup_fd fails for what is no socket only",
     ("addresses", "Endpoint._resolve", "getaddrinfo"): "no errno: a resolver has errors of its own",
     ("datagrams", "Datagram.reply", "send"): "calls DatagramRow.send",

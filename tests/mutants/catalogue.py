@@ -10,6 +10,7 @@ from . import (
     planted_hooks,
     planted_loop,
     planted_mixins,
+    planted_recordings,
     planted_requests,
     planted_sockets,
     planted_streams,
@@ -32,6 +33,7 @@ MUTANTS: list[Mutant] = [
     *planted_coroutines.MUTANTS,
     *planted_frames.MUTANTS,
     *planted_requests.MUTANTS,
+    *planted_recordings.MUTANTS,
 ]
 
 

@@ -120,4 +120,12 @@ ENGINE = [
     Point("frame.file", "a read that its frame satisfies does not reach past it"),
 ]
 
-POINTS = FACADE + ENGINE
+RECORDING = [
+    Point("record.pieces", "a recording has what the kernel gave and took, in its pieces, at its time, and how it ended"),
+    Point("record.bounds", "file and memory of a recording are bounded, and the rare failure outlives the common one"),
+    Point("record.private", "nothing is kept that was not redacted, and no one but its owner can read the file"),
+    Point("record.read", "what a crash has cut off is left out, and what is no recording is refused"),
+    Point("record.replay", "a replay gives what was recorded, and a failure passes only when it is mended"),
+]
+
+POINTS = FACADE + ENGINE + RECORDING
