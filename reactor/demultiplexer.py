@@ -7,7 +7,9 @@ not: a dispatcher. Rules, each bought with somebody's outage:
 2. No interest is not `modify(fd, 0)`: epoll and poll still report HUP and ERR then (530,000 wake-ups a second); a row
    with no interest is unregistered, and guarded by its deadline.
 3. An entry whose socket was closed behind our back is replaced, not an error (kafka-python-ng#177).
-4. `select()` with a descriptor of 1024 or more fails for ever after; it is refused when it is registered.
+4. epoll goes on about a file that was closed by its descriptor while a copy is open (a child, `dup`): no descriptor is
+   left to unregister it by, so its set is made anew (`renew`), and whoever watches `fileno()` sees the same descriptor.
+5. `select()` with a descriptor of 1024 or more fails for ever after; it is refused when it is registered.
 
 Where the platform's selector is epoll and nobody injected another one, a subclass overrides `select()`: the public one
 builds a key and an event mask per event (5-11 % of an echo).
@@ -17,6 +19,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import select
 import selectors
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +49,8 @@ class Demultiplexer:
         self._selector: selectors.BaseSelector = selector if selector is not None else _best()
         wait = getattr(self._selector, "wait_rows", None)
         self.wait = self._wait if wait is None else wait
+        self._barred: set[Row] = set()
+        self._outer: Any = None  # what other loops watch: it holds the epoll set, whichever that is
         self._limit = FD_SETSIZE if isinstance(self._selector, selectors.SelectSelector) else None
 
     def _wait(self, timeout_s: float | None) -> Batch:
@@ -65,7 +71,7 @@ class Demultiplexer:
         Raises:
             OSError: the selector cannot watch the row's descriptor, or somebody else has closed it.
         """
-        if interest == row.interest:
+        if interest == row.interest or row in self._barred:
             return
         if not row.interest:
             self._register(row, interest)
@@ -85,9 +91,7 @@ class Demultiplexer:
         with contextlib.suppress(KeyError):
             stale = self._selector.get_key(row.fd)
             if stale.data is not row:  # closed without a word: rule 3
-                stale.data.interest = 0
-                self._selector.unregister(row.fd)
-                stale.data.finish(End.ABORTED, f"its descriptor {row.fd} was closed by somebody else")
+                self._forget(stale.data)
         try:
             self._selector.register(row.fd, interest, row)
         except OSError as error:  # epoll refuses regular files with a mere "Operation not permitted"
@@ -95,10 +99,64 @@ class Demultiplexer:
             text = f"{name} cannot watch descriptor {row.fd} of {row}: {error.strerror}"
             raise OSError(error.errno, text) from error
 
+    def _forget(self, row: Row) -> None:
+        """Somebody else has closed the row's descriptor."""
+        row.interest = 0
+        self._selector.unregister(row.fd)
+        row.finish(End.ABORTED, f"its descriptor {row.fd} was closed by somebody else")
+
     def _unregister(self, row: Row) -> None:
         # A row that has an interest is what the selector knows its descriptor by: `_register` sees to that.
         with contextlib.suppress(KeyError, OSError):  # unless a `modify` failed, which forgets it
             self._selector.unregister(row.fd)
+
+    def bar(self, row: Row) -> None:
+        """Watch the row no more, whatever it will ask for until it ends."""
+        self.set(row, 0)
+        self._barred = {each for each in self._barred if each.fd >= 0}  # rows that have ended are not kept for long
+        self._barred.add(row)
+
+    def is_ready(self, row: Row) -> bool:
+        """Is the row's own descriptor ready, when it alone is asked? The selector may speak of another file."""
+        if not isinstance(self._selector, _REAL):
+            return True
+        with _one_shot() as selector, contextlib.suppress(OSError, ValueError):
+            selector.register(row.fd, row.interest)
+            return bool(selector.select(0))
+        return True  # nobody can say
+
+    def has_strays(self) -> bool:
+        """Does epoll report a descriptor that no row has?"""
+        epoll = _epoll_of(self._selector)
+        if epoll is None:
+            return False
+        keys = self._selector.get_map()
+        return any(fd not in keys for fd, _ in epoll.poll(0))
+
+    def renew(self) -> bool:
+        """Make the epoll set anew, under the same descriptor; False: it is no epoll, or there are no resources now."""
+        epoll = _epoll_of(self._selector)
+        if epoll is None:
+            return False
+        try:
+            with select.epoll() as fresh:
+                closed = [key.data for key in self._selector.get_map().values() if not _carried_over(key, fresh)]
+                self._replace(epoll.fileno(), fresh.fileno())
+        except OSError:
+            return False
+        for row in closed:
+            self._forget(row)
+        return True
+
+    def _replace(self, old: int, fresh: int) -> None:
+        """Give the fresh set the old one's descriptor; a copy of the old one, in a child, must not wake the host."""
+        if self._outer is not None:
+            self._outer.unregister(old)
+        try:
+            os.dup2(fresh, old, inheritable=False)
+        finally:
+            if self._outer is not None:
+                self._outer.register(old, select.EPOLLIN)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when a row is ready (epoll, kqueue, devpoll).
@@ -106,13 +164,21 @@ class Demultiplexer:
         Raises:
             OSError: this selector has none (poll, select).
         """
+        epoll = _epoll_of(self._selector)
+        if epoll is not None:  # an epoll of another loop would lose the set that `renew` replaces
+            if self._outer is None:
+                self._outer = select.epoll()
+                self._outer.register(epoll.fileno(), select.EPOLLIN)
+            return int(self._outer.fileno())
         fileno = getattr(self._selector, "fileno", None)
         if fileno is None:
             raise OSError(errno.ENOSYS, f"{type(self._selector).__name__} has no descriptor that can be watched")
         return int(fileno())
 
     def close(self) -> None:
-        """Give the selector's own descriptor back."""
+        """Give the selector's own descriptors back."""
+        if self._outer is not None:
+            self._outer.close()
         self._selector.close()
 
 
@@ -136,11 +202,39 @@ def _best() -> selectors.BaseSelector:
     return selectors.DefaultSelector()
 
 
+# epoll_ctl(2) has no memory or no watch left.
+_NO_ROOM = frozenset({errno.ENOMEM, errno.ENOSPC})
+# Those of the standard module, whose descriptors are real.
+_REAL = tuple(
+    getattr(selectors, name)
+    for name in ("SelectSelector", "PollSelector", "EpollSelector", "KqueueSelector", "DevpollSelector")
+    if hasattr(selectors, name)
+)
+
+
+def _epoll_of(selector: selectors.BaseSelector) -> Any:
+    """Return the epoll object of a selector; None: it has none, or a later Python hides it."""
+    epoll = getattr(selector, "_selector", None)
+    return epoll if isinstance(epoll, getattr(select, "epoll", ())) else None
+
+
+def _carried_over(key: selectors.SelectorKey, fresh: Any) -> bool:
+    """Register what a row waits for in another epoll set; False: its descriptor was closed."""
+    if key.data.sock.fileno() != key.fd:
+        return False
+    events = (select.EPOLLIN if key.events & 1 else 0) | (select.EPOLLOUT if key.events & 2 else 0)
+    try:
+        fresh.register(key.fd, events)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        return False  # the number is free, a file's, or that of `fresh` itself
+    return True
+
+
 DirectEpoll: type[selectors.BaseSelector] | None = None
 
 if getattr(selectors, "EpollSelector", None) is selectors.DefaultSelector:
-    import select
-
     _READABLE, _WRITABLE = ~select.EPOLLOUT, ~select.EPOLLIN  # as `selectors`: HUP and ERR count as both
 
     class _DirectEpoll(selectors.EpollSelector):

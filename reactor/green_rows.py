@@ -45,8 +45,8 @@ class GreenRow(Row):
 
     way = "greenlet"
     __slots__ = (
-        "acceptor", "budget", "dry", "eof", "green", "lingered", "lingers", "moved", "no_more", "owing", "request_at",
-        "shut", "timeout_s", "waiters",
+        "acceptor", "budget", "dry", "eof", "green", "lingered", "lingers", "moved", "moves", "no_more", "owing",
+        "request_at", "shut", "timeout_s", "waiters",
     )  # fmt: skip
 
     def __init__(self, green: Handler, sock: Any, listener: str, limits: Limits, sockaddr: Any = None) -> None:
@@ -61,7 +61,7 @@ class GreenRow(Row):
         self.eof = self.shut = False  # of the peer's side, of ours
         self.lingers, self.lingered = True, 0  # wait for the peer's end when ours is shut; bytes discarded meanwhile
         self.request_at: float = loop.now
-        self.moved = 0  # bytes in both directions when the row was last settled
+        self.moves = self.moved = 0  # calls that succeeded; bytes in both directions when the row was last settled
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         green.rows.append(self)
         loop.green_rows[self.fd] = self

@@ -55,10 +55,13 @@ class GreenPlain(Green, socket.socket):
         while True:
             if first:
                 try:
-                    return function(self, *args)
+                    result = function(self, *args)
                 except BlockingIOError:
                     if never:
                         raise
+                else:
+                    row.moves += 1
+                    return result
             row.wait(interest, green, until)
             first = True
 

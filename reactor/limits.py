@@ -34,6 +34,8 @@ class Limits:
     spool_bytes: int | None = 1 << 30  # of a framed handler's reply that the outbox cannot hold, on disk
     bytes_per_turn: int = 262144
     frames_per_turn: int = 32
+    # Without a descriptor for so long, those who wait are closed, so that they can go elsewhere (libuv, Twisted: at once).
+    shortage_s: float | None = 1
     handshake_s: float | None = 10  # of TLS, in the thread, child or greenlet that has the connection
     idle_s: float | None = 75  # nginx keepalive_timeout
     request_s: float | None = 30  # absolute, never reset by a byte: slowloris (CVE-2007-6750)

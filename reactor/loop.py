@@ -173,6 +173,7 @@ class Loop(Stages):
         self._closed = True
         if self._signals is not None:
             self._signals.restore()
+        self.reserve.give_up()
         self.demultiplexer.close()  # unregistering would take events away from the parent (asyncio#347)
         if self._waker is not None:
             self._waker.sock.close()

@@ -30,6 +30,8 @@ from .errors import describe
 from .limits import DEFAULTS, Limits
 from .observers import Observer, Observers, Turn
 from .phases import End
+from .quarantine import Quarantine
+from .reserve import Reserve
 from .table import Row, Table
 from .timers import Timer, Timers
 from .waker import WakerRow
@@ -78,6 +80,9 @@ class Stages:
         self.dirty: list[Row] = []  # rows to settle
         self.again: deque[Row] = deque()  # rows with work that no selector will announce
         self.starved: list[Any] = []  # listeners that wait for a row to close
+        self.reserve = Reserve(self)
+        self.until_look = 0  # turns until `quarantine` looks for rows that are ready and get nowhere
+        self.quarantine = Quarantine(self)
         self.hooks: list[tuple[Callable[[], object], Callable[[], float | None]]] = []  # each turn; how often at least
         self.draining: Drain | None = None
         self.tasks: set[Any] = set()  # coroutines beside the rows
@@ -139,7 +144,8 @@ class Stages:
         wait_s = self.next_turn_in_s()
         if timeout_s is not None and (wait_s is None or timeout_s < wait_s):
             wait_s = min(timeout_s, MAX_WAIT_S)
-        batch = self.demultiplexer.wait(wait_s)
+        self.until_look -= 1
+        batch = self.demultiplexer.wait(wait_s) if self.until_look > 0 else self.quarantine.wait(wait_s)
         self._awake = True
         return batch
 

@@ -42,6 +42,7 @@ class Row:
 
     kind: Kind = "stream"
     way: str = "-"
+    moves: int = 0  # progress that is neither byte nor request, of rows that have such (their slot is in front of this)
 
     __slots__ = (
         "bytes_in", "bytes_out", "detail", "end", "fd", "guarded_at", "id", "interest", "limits", "listener", "loop",
@@ -191,6 +192,10 @@ class Row:
             self.pause_reasons.remove(reason)
             self.pause_reasons = self.pause_reasons or None
             self.mark()
+
+    def standing(self) -> tuple[object, ...]:
+        """Return what changes whenever readiness leads to anything; see `quarantine`."""
+        return self.bytes_in, self.bytes_out, self.requests, self.moves, self.phase, self.interest
 
     def snapshot(self) -> RowSnapshot:
         """Return a frozen copy of what the row is now."""

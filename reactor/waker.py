@@ -59,6 +59,7 @@ class WakerRow(Row):
             return
         if not data:
             raise RuntimeError(f"{self} reached its end of stream: somebody closed the loop's own socket pair")
+        self.bytes_in += len(data)
 
     def close(self) -> None:
         """Close both ends now: the loop is not in a batch when it closes."""

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from reactor import End, Limits, ManualClock, Phase, Reactor, Stream
-from reactor.acceptor import ACTIONS, RETRY_S, Action
+from reactor.acceptor import ACTIONS, Action
+from reactor.reserve import RETRY_S
 from tests.driving import ask, listen, only, receive_all, reset, streams, turn_until, turns
 from tests.running import Waits, descriptors, python
 

@@ -343,6 +343,147 @@ def test_an_event_of_a_file_that_a_child_still_holds_is_skipped(pair: Pair) -> N
             os.close(copy)
 
 
+# -- a new epoll set --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["EpollSelector", "DirectEpoll"])
+def epoll(request: pytest.FixtureRequest) -> Iterator[Demultiplexer]:
+    if request.param not in SELECTORS:
+        pytest.skip("no epoll here")
+    with contextlib.closing(Demultiplexer(SELECTORS[request.param]())) as demux:
+        yield demux
+
+
+@pytest.fixture
+def stray(epoll: Demultiplexer, pair: Pair) -> Iterator[FakeRow]:
+    """Have epoll report a file that no row has: it was closed, and a copy is open."""
+    row, peer = pair()
+    watch(epoll, row, READ)
+    copy = os.dup(row.fd)
+    row.sock.close()
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, row.fd)  # so that no other row gets the number
+    watch(epoll, row, 0)
+    peer.send(b"x")
+    yield row
+    for fd in {copy, null, row.fd}:
+        os.close(fd)
+
+
+def test_a_set_has_strays_until_it_is_renewed(epoll: Demultiplexer, stray: FakeRow, pair: Pair) -> None:
+    both, reader, writer = pair(), pair(), pair()
+    for (row, _), interest in ((both, READ | WRITE), (reader, READ), (writer, WRITE)):
+        watch(epoll, row, interest)
+    number = epoll._selector.fileno()  # type: ignore[attr-defined]
+    assert epoll.has_strays()
+    assert epoll.renew()
+    assert not epoll.has_strays()
+    assert epoll._selector.fileno() == number  # type: ignore[attr-defined]
+    assert not os.get_inheritable(number)
+    assert ready(epoll) == {both[0]: WRITE, writer[0]: WRITE}
+    both[1].send(b"x")
+    reader[1].send(b"x")
+    assert ready(epoll) == {both[0]: READ | WRITE, reader[0]: READ, writer[0]: WRITE}
+    watch(epoll, both[0], 0)
+    watch(epoll, reader[0], WRITE)
+    assert ready(epoll) == {reader[0]: WRITE, writer[0]: WRITE}
+
+
+@pytest.mark.parametrize("how", ["close", "os.close", "detach"])
+def test_a_renewal_tells_the_rows_that_are_gone(epoll: Demultiplexer, pair: Pair, how: str) -> None:
+    (row, _), (other, peer) = pair(), pair()
+    watch(epoll, row, READ)
+    watch(epoll, other, READ)
+    if how == "close":
+        row.sock.close()
+    elif how == "os.close":
+        os.close(row.fd)
+    else:
+        number = row.sock.detach()
+    assert epoll.renew()
+    assert row.interest == 0
+    assert row.ended == [(End.ABORTED, f"its descriptor {row.fd} was closed by somebody else")]
+    assert other.ended == []
+    peer.send(b"x")
+    assert ready(epoll) == {other: READ}
+    if how == "os.close":
+        row.sock.detach()
+    elif how == "detach":
+        os.close(number)
+
+
+def test_a_renewal_without_resources_changes_nothing(
+    epoll: Demultiplexer, stray: FakeRow, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, peer = pair()
+    watch(epoll, row, READ)
+
+    def no_more() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demultiplexer.select, "epoll", no_more)
+        patch.setattr(demultiplexer, "_epoll_of", lambda selector: selector._selector)
+        assert not epoll.renew()
+    peer.send(b"x")
+    assert {row: READ} in [ready(epoll) for _ in range(3)]  # EpollSelector asks for as many as it has keys: the stray is one
+    assert epoll.has_strays()
+
+
+def test_other_selectors_need_none(pair: Pair) -> None:
+    for name in ("PollSelector", "SelectSelector"):
+        with contextlib.closing(Demultiplexer(SELECTORS[name]())) as demux:
+            row, _ = pair()
+            watch(demux, row, READ)
+            assert not demux.has_strays()
+            assert not demux.renew()
+            assert (row.interest, row.ended) == (READ, [])
+
+
+@epoll_only
+def test_a_host_goes_on_hearing_of_a_renewed_set(epoll: Demultiplexer, stray: FakeRow, pair: Pair) -> None:
+    """An epoll of the host's would forget a descriptor whose set is replaced, and a copy of the old one would wake it."""
+    import select
+
+    row, peer = pair()
+    watch(epoll, row, READ)
+    with select.epoll() as host:
+        host.register(epoll.fileno(), select.EPOLLIN)
+        copy = os.dup(epoll._selector.fileno())  # type: ignore[attr-defined]  # as a child has it
+        try:
+            assert host.poll(0) == [(epoll.fileno(), select.EPOLLIN)]  # of the stray
+            assert epoll.renew()
+            assert host.poll(0) == []
+            peer.send(b"x")
+            assert host.poll(1) == [(epoll.fileno(), select.EPOLLIN)]
+            assert ready(epoll) == {row: READ}
+        finally:
+            os.close(copy)
+
+
+def test_a_row_is_asked_alone(demux: Demultiplexer, pair: Pair) -> None:
+    row, peer = pair()
+    watch(demux, row, READ)
+    assert not demux.is_ready(row)  # type: ignore[arg-type]
+    peer.send(b"x")
+    assert demux.is_ready(row)  # type: ignore[arg-type]
+
+
+def test_a_row_that_is_barred_stays_so_until_it_ends(demux: Demultiplexer, pair: Pair) -> None:
+    rows = [pair() for _ in range(2)]
+    for row, peer in rows:
+        watch(demux, row, READ)
+        peer.send(b"x")
+        demux.bar(row)  # type: ignore[arg-type]
+        for interest in (READ, WRITE, READ | WRITE, 0):
+            demux.set(row, interest)  # type: ignore[arg-type]
+            assert row.interest == 0
+    assert ready(demux) == {}
+    rows[0][0].fd = -1
+    demux.bar(rows[1][0])  # type: ignore[arg-type]
+    assert demux._barred == {rows[1][0]}, "rows that have ended are not remembered"
+
+
 @pytest.fixture
 def high_fd(pair: Pair) -> Iterator[FakeRow]:
     """A row whose descriptor select() cannot watch."""

@@ -15,8 +15,8 @@ FLOORS = [
     "buffers needs framing framings http_heads http_framing deadlines timers",
     "addresses snapshots observers table transports spools recording",
     "demultiplexer",
-    "listening acceptor connections streams datagrams detached waker taps recorder",
-    "signals drain stages loop",
+    "listening reserve acceptor connections streams datagrams detached waker taps recorder",
+    "signals drain quarantine stages loop",
     "coroutines handled coroutine_streams async_handlers frame_files framed offload mixins "
     "green_handlers green_rows green_common green_sockets green_tls greening",
     "listeners ways hooks http_handlers guests hosting stream_hosts greenlet_hosts attaching",
@@ -40,6 +40,7 @@ EXTRAS = {"greenlet": {"green_handlers", "ways"}}
 FORK_NAMED_BY = {"offload", "mixins"}
 SOCKETS_MADE_BY = {
     *FLOORS[2].split(),
+    "reserve",  # one, which is never bound or connected
     "waker",
     "green_common",  # an object for a descriptor that there is already: its row closes it
     "servers",  # socketserver's BaseServer makes its listening socket in __init__, where subclasses expect it

@@ -10,7 +10,7 @@ from reactor import Limits
 from reactor.limits import DEFAULTS
 
 NAMES = [field.name for field in dataclasses.fields(Limits)]
-TIMES_THAT_MAY_BE_OFF = {"handshake_s", "idle_s", "request_s", "work_s", "write_stall_s"}
+TIMES_THAT_MAY_BE_OFF = {"handshake_s", "idle_s", "request_s", "shortage_s", "work_s", "write_stall_s"}
 MAY_BE_OFF = {"connections", "connections_per_peer", "spool_bytes", *TIMES_THAT_MAY_BE_OFF}
 COUNTS = {"connections", "connections_per_peer", "backlog", "accepts_per_turn", "frames_per_turn"}
 
@@ -22,7 +22,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (DEFAULTS.outbox_low_bytes, DEFAULTS.outbox_high_bytes) == (16 << 10, 64 << 10)
     assert (DEFAULTS.outbox_bytes, DEFAULTS.spool_bytes) == (16 << 20, 1 << 30)
     assert (DEFAULTS.idle_s, DEFAULTS.request_s, DEFAULTS.work_s, DEFAULTS.write_stall_s) == (75, 30, None, 30)
-    assert DEFAULTS.handshake_s == 10
+    assert (DEFAULTS.handshake_s, DEFAULTS.shortage_s) == (10, 1)
     assert (DEFAULTS.linger_s, DEFAULTS.linger_bytes) == (2, 64 << 10)
     assert DEFAULTS.connections is DEFAULTS.connections_per_peer is None
 

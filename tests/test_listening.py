@@ -1,5 +1,7 @@
 """What all listening rows share: pausing, closing, whose socket it is, and the Unix path."""
 
+import errno
+import logging
 import os
 import socket
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 
 from reactor import End, Listener, ManualClock, Phase, Reactor, Stream
+from reactor.listening import REFUSED_S
 from reactor.socketserver import BaseRequestHandler, StreamRequestHandler
 from tests.driving import ask, listen, only, receive_all, streams, turn_until, turns
 from tests.running import descriptors
@@ -69,6 +72,54 @@ def test_to_pause_and_resume_within_a_turn_makes_no_transition(loop: Reactor, co
     loop.step()
     assert listener.row.phase is Phase.LISTENING
     ask(loop, connect(listener), b"hello\n", b"hello\n")
+
+
+class Scarce:
+    """A selector's `register` that fails so many times."""
+
+    def __init__(self, loop: Any, number: int, times: int) -> None:
+        self.number, self.times, self.calls = number, times, 0
+        self.selector = loop.demultiplexer._selector
+        self.register, self.selector.register = self.selector.register, self
+
+    def __call__(self, *args: Any) -> Any:
+        self.calls += 1
+        if self.calls <= self.times:
+            raise OSError(self.number, os.strerror(self.number))
+        return self.register(*args)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOSPC], ids=errno.errorcode.get)
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"])
+def test_a_selector_without_memory_keeps_it_paused_and_does_not_close_it(
+    loop: Reactor, clock: ManualClock, caplog: pytest.LogCaptureFixture, endpoint: str, number: int
+) -> None:
+    listener = listen(loop, echo if endpoint.startswith("tcp") else nothing, endpoint)
+    listener.pause()
+    loop.step()
+    scarce = Scarce(loop, number, times=3)
+    listener.resume()
+    turns(loop)
+    for times in (1, 2, 3):
+        assert (listener.row.phase, listener.row.paused, scarce.calls) == (Phase.PAUSED, {"selector"}, times)
+        assert len(loop.timers) == 1
+        clock.advance(REFUSED_S)
+        turns(loop)
+    assert (listener.row.phase, scarce.calls) == (Phase.LISTENING, 4)
+    assert os.strerror(number) in caplog.text
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 3
+
+
+def test_a_selector_that_will_never_take_it_closes_it(
+    loop: Reactor, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = listen(loop, echo)
+    listener.pause()
+    loop.step()
+    Scarce(loop, errno.EPERM, times=1)
+    listener.resume()
+    turns(loop)
+    assert (listener.row.phase, listener.row.end) == (Phase.CLOSED, End.ABORTED)
 
 
 def test_a_listener_that_is_paused_in_a_batch_accepts_nothing_more_in_it(loop: Reactor, connect: Any) -> None:

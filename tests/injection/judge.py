@@ -31,6 +31,7 @@ MODES: tuple[Mode, ...] = ("watched", "plain", "cut")
 NEW = "tcp://127.0.0.1:999"
 EXTRA_TURNS = 60
 # accept(2): the socket does not listen; a hosted server's get_request may mean anything by them.
+PASSING = frozenset({"ENOMEM", "ENOSPC"})  # a selector without memory: the listener stays paused and tries again
 CLOSING = frozenset({"EBADF", "EINVAL", "ENOTSOCK", "EOPNOTSUPP"})
 FATAL_TO_PACKETS = frozenset({"EBADF", "ENOTSOCK", "EOPNOTSUPP"})
 # Where a failure is a normal end, or means nothing: no error is raised or logged.
@@ -147,7 +148,7 @@ def _closes_listener(hit: Hit) -> bool:
         return hit.fault.errno in CLOSING and file == "acceptor"
     if call == "recvmsg":
         return hit.fault.errno in FATAL_TO_PACKETS
-    return call == "register" and "Acceptor" in via
+    return call == "register" and "Acceptor" in via and hit.fault.errno not in PASSING
 
 
 def _harms(hit: Hit) -> bool:

@@ -312,6 +312,24 @@ def few_descriptors(play: Play) -> None:
         play.advance(1.0)
 
 
+def refusing(play: Play) -> None:
+    """Room for one connection only, and it stays: those who wait are closed, and the next is served."""
+    play.listen(TCP, handler=upper)
+    stays, *waiting = (play.talk(TCP) for _ in range(3))
+    stays.say(b"x\n", b"X\n")
+    for talk in waiting:
+        talk.free = True
+    play.advance(3.0)
+    late = play.talk(TCP)
+    late.free = True
+    play.run()
+    play.world.process.limit += 2  # no row of this loop has given these back
+    play.advance(1.0)
+    stays.say(b"y\n", b"Y\n")
+    play.talk(TCP).say(b"z\n", b"Z\n")
+    play.run()
+
+
 def woken(play: Play) -> None:
     """Calls that are posted while the loop sleeps."""
     try:
@@ -368,8 +386,8 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
     each.__name__: each
     for each in (
         echo, raw, half_requests, framed, framed_all, inline, packets, connect_ask_close, slow_reader, half_close, lingering,
-        aborting, crowded, few_descriptors, woken, draining,
+        aborting, crowded, few_descriptors, refusing, woken, draining,
         curious, failing_hooks, behind_our_back, stale_path, recorded,
     )
 }  # fmt: skip
-KEYWORDS: dict[str, dict[str, Any]] = {"few_descriptors": {"descriptors": 5}}
+KEYWORDS: dict[str, dict[str, Any]] = {"few_descriptors": {"descriptors": 6}, "refusing": {"descriptors": 6}}

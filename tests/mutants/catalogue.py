@@ -13,6 +13,7 @@ from . import (
     planted_recordings,
     planted_requests,
     planted_sockets,
+    planted_spins,
     planted_streams,
     planted_turn,
     planted_ways,
@@ -34,6 +35,7 @@ MUTANTS: list[Mutant] = [
     *planted_frames.MUTANTS,
     *planted_requests.MUTANTS,
     *planted_recordings.MUTANTS,
+    *planted_spins.MUTANTS,
 ]
 
 

@@ -186,11 +186,6 @@ MUTANTS = [
                 f"{ACCEPT}test_without_resources_a_listener_pauses_once_and_costs_nothing",
             ),
             fault(
-                "retries-pile-up", "engine.heap",
-                "            self._retry.cancel()\n", "            pass\n",
-                f"{MINE}test_rows_that_close_leave_one_retry_pending",
-            ),
-            fault(
                 "one-bad-connection-ends-the-listener", "engine.accept",
                 "ACTIONS.get(error.errno or 0, Action.NEXT)", "ACTIONS.get(error.errno or 0, Action.CLOSE)",
                 f"{ACCEPT}test_an_error_of_one_connection_costs_no_other",
@@ -278,7 +273,7 @@ MUTANTS = [
             ),
             fault(
                 "owner-of-a-stale-entry-untold", "engine.descriptor",
-                '                stale.data.finish(End.ABORTED, f"its descriptor {row.fd} was closed by somebody else")\n',
+                '        row.finish(End.ABORTED, f"its descriptor {row.fd} was closed by somebody else")\n',
                 "",
                 f"{DEMULTIPLEXER}test_a_socket_closed_behind_our_back_is_replaced_by_the_next_with_its_number",
             ),

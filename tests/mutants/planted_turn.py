@@ -15,8 +15,8 @@ MUTANTS = [
         [
             fault(
                 "flag-up-before-the-wait", "engine.wake",
-                "        batch = self.demultiplexer.wait(wait_s)\n        self._awake = True\n",
-                "        self._awake = True\n        batch = self.demultiplexer.wait(wait_s)\n",
+                "        self.until_look -= 1\n        batch =",
+                "        self._awake = True\n        self.until_look -= 1\n        batch =",
                 f"{LOOP}test_a_posted_call_wakes_an_idle_loop",
             ),
             fault(

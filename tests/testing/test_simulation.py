@@ -324,7 +324,7 @@ def test_many_peers() -> None:
 
 
 def test_no_descriptor_is_left() -> None:
-    with Simulation(descriptors=5) as world:  # 3 for the listener, 4 for one connection
+    with Simulation(descriptors=6) as world:  # 3 for the listener, 4 in reserve, 5 for one connection
         listener = world.reactor.listen(HTTP, upper)
         first, second = world.connect(HTTP), world.connect(HTTP)
         world.run_until_quiet()

@@ -86,7 +86,7 @@ class Run:
         self.draw = random.Random(seed)
         self.clients: list[Client] = []
         self.world = Simulation(
-            seed, faults=faults_of(self.draw), limits=limits_of(self.draw), descriptors=self.draw.choice([9, 1024]),
+            seed, faults=faults_of(self.draw), limits=limits_of(self.draw), descriptors=self.draw.choice([10, 1024]),
             max_connections=self.draw.choice([4, 1000]),
         )  # fmt: skip
         for endpoint, handler in HANDLERS.items():
