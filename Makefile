@@ -25,9 +25,12 @@ test: $(VENV)/.installed-test  ## run every test (ARGS='-k table' for some)
 packages: $(VENV)/.installed-packages  ## install real packages that subclass socketserver, and run them on this library
 	$(PY) -m pytest tests/packages $(ARGS)
 
-cov: $(VENV)/.installed-test  ## run the tests and report the branches they never took
+# Threads, children and the main program write a file each, which are one from `combine` on.
+cov: $(VENV)/.installed-test  ## run the tests and report the branches they never took: none of floors 0-5
+	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest $(ARGS)
-	$(PY) -m coverage report
+	$(PY) -m coverage combine --quiet
+	$(PY) -m tests.covered $(if $(ARGS),--some)
 
 lint: $(VENV)/.installed-dev  ## ruff
 	$(PY) -m ruff check .

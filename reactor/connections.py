@@ -145,7 +145,8 @@ class ConnectionRow(Row):
             self.advance(Event.EXPIRED)
             self.mark()
         elif (
-            self.outbox
+            self.phase is not Phase.CLOSED  # lost in this very batch, which is how it ends
+            and self.outbox
             and self.stalled_at is not None
             and limits.write_stall_s is not None
             and now >= self.stalled_at + limits.write_stall_s

@@ -89,9 +89,7 @@ class Demultiplexer:
         if row.fd < 0 or row.sock.fileno() != row.fd:  # the number may be another row's by now
             raise OSError(errno.EBADF, f"descriptor {row.fd} of {row} was closed by somebody else")
         with contextlib.suppress(KeyError):
-            stale = self._selector.get_key(row.fd)
-            if stale.data is not row:  # closed without a word: rule 3
-                self._forget(stale.data)
+            self._forget(self._selector.get_key(row.fd).data)  # of another row, closed without a word: rule 3
         try:
             self._selector.register(row.fd, interest, row)
         except OSError as error:  # epoll refuses regular files with a mere "Operation not permitted"
@@ -234,7 +232,7 @@ def _carried_over(key: selectors.SelectorKey, fresh: Any) -> bool:
 
 DirectEpoll: type[selectors.BaseSelector] | None = None
 
-if getattr(selectors, "EpollSelector", None) is selectors.DefaultSelector:
+if getattr(selectors, "EpollSelector", None) is selectors.DefaultSelector:  # pragma: no branch  (Linux has it, others not)
     _READABLE, _WRITABLE = ~select.EPOLLOUT, ~select.EPOLLIN  # as `selectors`: HUP and ERR count as both
 
     class _DirectEpoll(selectors.EpollSelector):

@@ -54,7 +54,7 @@ class DetachedRow(Row):
     ) -> None:
         self.acceptor = acceptor
         self.way = way
-        self._collect: Callable[[], object] | None = None
+        self._collect: Callable[[], object]  # of a row that watches a child
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         self.requests = 1
         acceptor.joined(self)
@@ -68,8 +68,7 @@ class DetachedRow(Row):
 
     def on_ready(self, ready: int) -> None:
         """The child has ended."""
-        if self._collect is not None:
-            self._collect()
+        self._collect()
         self.loop.demultiplexer.set(self, 0)  # a pidfd stays readable: whoever reaps the child, do not spin
 
     def stop_requested(self) -> None:

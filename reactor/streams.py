@@ -137,14 +137,9 @@ class StreamRow(ConnectionRow):
             self.loop.observer.on_frame(self, wire_bytes)
         self.deliver(frame)
 
-    def on_again(self) -> None:
-        """Go on with bytes that are already here, or with an end that a reader has not heard of."""
-        self.pump()
-
     def end_input(self, error: ReactorError) -> None:
         """There will be no more input; a reader hears of it now."""
-        if self.no_more is None:
-            self.no_more = error
+        self.no_more = error
         self.mark()
         if self.reader is not None:
             self.pump()

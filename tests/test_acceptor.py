@@ -475,6 +475,38 @@ def test_accepted_sockets_send_small_replies_at_once_and_are_not_inherited(
         ask(loop, connect(listen(loop, echo, f"unix://{tmp_path}/s")), b"hello\n", b"hello\n")
 
 
+@pytest.mark.parametrize("how", ["pause", "close"])
+def test_a_listener_that_its_own_handler_pauses_or_closes_takes_no_more(loop: Reactor, connect: Any, how: str) -> None:
+    async def handler(stream: Stream) -> None:
+        getattr(listener, how)()
+        await stream.readline()
+
+    listener = listen(loop, handler)
+    clients = [connect(listener) for _ in range(3)]  # they wait together, and could be accepted in one batch
+    turn_until(loop, lambda: streams(loop))
+    assert len(streams(loop)) == 1
+    turns(loop)
+    assert (len(streams(loop)), len(clients)) == (1, 3)
+
+
+def test_a_peer_that_has_reset_before_it_is_accepted_may_refuse_the_option(loop: Reactor, connect: Any) -> None:
+    """EINVAL, on BSD and macOS: the first recv() tells, as of any reset."""
+
+    class Gone(socket.socket):
+        def setsockopt(self, *args: Any) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    class Listening(socket.socket):
+        def accept(self) -> Any:
+            sock, sockaddr = super().accept()
+            return Gone(fileno=sock.detach()), sockaddr
+
+    sock = Listening(socket.AF_INET, socket.SOCK_STREAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    ask(loop, connect(listen(loop, echo, sock)), b"hello\n", b"hello\n")
+
+
 def test_a_handler_of_the_wrong_shape_costs_its_own_connection_only(
     loop: Reactor, connect: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from reactor import Endpoint, Peer
 from reactor.addresses import SUN_PATH_BYTES, as_text, identity, remove_stale, unlink_if_ours
+from tests.properties import tries
 
 unix_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
@@ -102,6 +105,53 @@ def test_what_is_not_understood_is_answered_with_the_forms(text: str) -> None:
         Endpoint.parse(text)
     assert f"endpoint {text!r} is not understood" in str(caught.value)
     assert all(form in str(caught.value) for form in FORMS)
+
+
+NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{1,5}){0,2}", fullmatch=True)
+HOSTS = st.one_of(st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map(lambda ip: f"[{ip}]"), NAMES)
+PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=25)
+INET = st.tuples(st.sampled_from(["tcp", "udp"]), HOSTS, st.integers(0, 65535)).map(lambda p: f"{p[0]}://{p[1]}:{p[2]}")
+UNIX = st.tuples(st.sampled_from(["unix", "unix+dgram"]), PATHS).map("://".join)
+
+
+@tries(200)
+@given(INET | UNIX)
+@example("tcp://[fe80::1%eth0]:80")
+def test_what_is_in_order_is_written_as_it_was_read(text: str) -> None:
+    endpoint = Endpoint.parse(text)
+    assert str(endpoint) == text
+    assert endpoint.type == (socket.SOCK_STREAM if endpoint.scheme in ("tcp", "unix") else socket.SOCK_DGRAM)
+    assert (endpoint.family == "unix") == bool(endpoint.path) == (not endpoint.host)
+
+
+SOUP = st.lists(
+    st.sampled_from([*"/:@[]%?#.\\ \n\0xä", "tcp://", "unix://", "127.0.0.1", "::1", "80", "-1", "\uff10", "\u2177"])
+    | st.text(max_size=2),
+    max_size=8,
+).map("".join)
+
+
+@tries(500)
+@given(st.sampled_from(["", "tcp://", "udp://127.0.0.1", "tcp://[", "unix://"]), SOUP)
+def test_whatever_is_written_is_understood_or_answered_with_the_forms(start: str, rest: str) -> None:
+    text = start + rest
+    try:
+        endpoint, answer = Endpoint.parse(text), ""
+    except ValueError as error:
+        endpoint, answer = None, str(error)
+    if endpoint is None:
+        assert repr(text) in answer
+        assert all(form in answer for form in FORMS) or "the kernel takes at most" in answer
+    else:
+        assert Endpoint.parse(str(endpoint)) == endpoint
+        assert 0 <= endpoint.port <= 65535
+        assert endpoint.host or endpoint.path
+
+
+@tries()
+@given(st.text(max_size=20) | st.binary(max_size=20) | st.tuples(st.text(max_size=20), st.integers(0, 65535)))
+def test_whoever_the_peer_is_he_has_one_line(sockaddr: object) -> None:
+    assert str(Peer(sockaddr)).isprintable()
 
 
 def test_a_path_that_no_kernel_takes_is_refused_with_its_length() -> None:
@@ -266,6 +316,23 @@ def test_what_is_no_socket_survives(bind: Callable[..., socket.socket], here: pa
         assert caught.value.errno == errno.EADDRINUSE
     assert (here / "s.sock").read_text() == "precious"
     assert (here / "folder").is_dir()
+
+
+@unix_only
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions")
+@pytest.mark.usefixtures("here")
+def test_a_path_that_cannot_be_tried_is_left_alone(
+    bind: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Denied(socket.socket):
+        def connect(self, address: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    bind("unix://s.sock")
+    monkeypatch.setattr(socket, "socket", Denied)
+    with pytest.raises(PermissionError, match="cannot listen at unix://s.sock: Permission denied"):
+        Endpoint.parse("unix://s.sock").bind(5)
+    assert os.path.exists("s.sock")
 
 
 @unix_only

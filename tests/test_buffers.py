@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reactor.buffers import AHEAD_BYTES, ALONE_BYTES, JOIN_BYTES, SPLIT_AHEAD, Inbox, consume, gather
 from reactor.errors import FramingError
+from tests.properties import tries
 
 # -- inbox ------------------------------------------------------------------------------------------------------------
 
@@ -134,48 +136,86 @@ def test_clear_forgets_everything() -> None:
     inbox = filled(b"a\nb\nc\nrest")
     inbox.take_until(b"\n", 1000)
     inbox.clear()
-    assert (len(inbox), rest(inbox)) == (0, b"")
-    inbox.feed(b"new\n")
-    assert inbox.take_until(b"\n", 1000) == b"new"
+    assert (len(inbox), inbox.ahead, inbox.peek(9)) == (0, [], b"")
+    inbox.feed(b"no end here")
+    assert inbox.take_until(b"\n", 1000) is None
+    inbox.clear()
+    inbox.feed(b"new\n and more")
+    assert inbox.take_until(b"\n", 1000) == b"new", "the search begins anew"
 
 
-OPERATIONS = st.one_of(
-    st.tuples(st.just("feed"), st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\r\n", b"||"])).map(b"".join)),
-    st.tuples(st.sampled_from(["take", "peek"]), st.integers(0, 12)),
-    st.tuples(st.just("find"), st.sampled_from([b"\n", b"\r\n", b"||"])),
-    st.tuples(st.just("until"), st.sampled_from([(b"\n", 4), (b"\n", 9), (b"\r\n", 9), (b"||", 5)])),
-    st.tuples(st.just("rejoin"), st.none()),
-)
+DELIMITERS = st.sampled_from([b"\n", b"\r\n", b"||"])
+# Small pieces, and now and then one that is larger than what a split looks at.
+PIECES = st.lists(
+    st.sampled_from([b"a", b"bc", b"\n", b"\n", b"\r", b"\r\n", b"||", b"x" * 10, b"y" * AHEAD_BYTES])
+).map(b"".join)
 
 
-@settings(deadline=None)
-@given(st.lists(OPERATIONS, max_size=40), st.sampled_from([1, 2, 32]))
-def test_it_does_what_a_plain_string_of_bytes_does(operations: list[tuple[str, Any]], split_ahead: int) -> None:
-    inbox, model = filled(split_ahead=split_ahead), b""
-    for operation, argument in operations:
-        if operation == "feed":
-            inbox.feed(argument)
-            model += argument
-        elif operation == "take":
-            assert inbox.take(argument) == model[:argument]
-            model = model[argument:]
-        elif operation == "peek":
-            assert inbox.peek(argument) == model[:argument]
-        elif operation == "find":
-            assert inbox.find(argument) == model.find(argument)
-        elif operation == "rejoin":
-            inbox.rejoin()
-        else:
-            delimiter, max_bytes = argument
-            head, found, tail = model.partition(delimiter)
-            if (len(head) > max_bytes) if found else (len(model) >= max_bytes + len(delimiter)):
-                with pytest.raises(FramingError):
-                    inbox.take_until(delimiter, max_bytes)
+class Received(RuleBasedStateMachine):
+    """An inbox beside a plain string of bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inbox, self.model = Inbox(100), b""
+
+    @initialize(split_ahead=st.sampled_from([1, 2, 32]))
+    def split(self, split_ahead: int) -> None:
+        self.inbox.split_ahead = split_ahead
+
+    @rule(piece=PIECES)
+    def feed(self, piece: bytes) -> None:
+        self.inbox.feed(piece)
+        self.model += piece
+
+    @rule(n=st.integers(0, 12) | st.sampled_from([AHEAD_BYTES, 1 << 20]))
+    def take(self, n: int) -> None:
+        taken = self.inbox.take(n)
+        assert (type(taken), taken) == (bytes, self.model[:n])
+        self.model = self.model[n:]
+
+    @rule(n=st.integers(0, 12) | st.sampled_from([AHEAD_BYTES, 1 << 20]))
+    def peek(self, n: int) -> None:
+        seen = self.inbox.peek(n)
+        assert (type(seen), seen) == (bytes, self.model[:n])
+
+    @rule(delimiter=DELIMITERS)
+    def find(self, delimiter: bytes) -> None:
+        assert self.inbox.find(delimiter) == self.model.find(delimiter)
+
+    @rule(delimiter=DELIMITERS, max_bytes=st.sampled_from([4, 9, AHEAD_BYTES, 1 << 20]), times=st.integers(1, 5))
+    def take_until(self, delimiter: bytes, max_bytes: int, times: int) -> None:
+        for _ in range(times):
+            head, found, tail = self.model.partition(delimiter)
+            if (len(head) > max_bytes) if found else (len(self.model) >= max_bytes + len(delimiter)):
+                with pytest.raises(FramingError) as caught:
+                    self.inbox.take_until(delimiter, max_bytes)
+                assert (caught.value.offset, caught.value.limit) == (max_bytes, max_bytes)
             else:
-                assert inbox.take_until(delimiter, max_bytes) == (head if found else None)
-                model = tail if found else model
-        assert len(inbox) == len(model)
-    assert rest(inbox) == model
+                taken = self.inbox.take_until(delimiter, max_bytes)
+                assert (type(taken), taken) == ((bytes, head) if found else (type(None), None))
+                self.model = tail if found else self.model
+
+    @rule()
+    def rejoin(self) -> None:
+        self.inbox.rejoin()
+        assert self.inbox.ahead == []
+
+    @rule()
+    def clear(self) -> None:
+        self.inbox.clear()
+        self.model = b""
+
+    @invariant()
+    def it_holds_as_much(self) -> None:
+        assert len(self.inbox) == len(self.model)
+        assert len(self.inbox._data) <= 2 * self.inbox.size + 2 * self.inbox.split_ahead * AHEAD_BYTES
+
+    def teardown(self) -> None:
+        assert rest(self.inbox) == self.model
+
+
+Received.TestCase.settings = tries()
+TestReceived = Received.TestCase
 
 
 # -- what it costs ----------------------------------------------------------------------------------------------------
@@ -294,14 +334,14 @@ def send_all(outbox: list[Any], accept: Callable[[int], int]) -> tuple[bytes, in
     return bytes(sent), sends, joined
 
 
-@settings(deadline=None)
+@tries()
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=20), st.randoms(use_true_random=False))
 def test_random_partial_sends_lose_nothing(chunks: list[bytes], rng: random.Random) -> None:
     outbox: list[Any] = list(chunks)
     assert send_all(outbox, lambda size: rng.randint(0, size))[0] == b"".join(chunks)
 
 
-@settings(deadline=None)
+@tries()
 @given(
     st.lists(
         st.sampled_from([1, 10, ALONE_BYTES - 1, ALONE_BYTES, JOIN_BYTES - 1, JOIN_BYTES, JOIN_BYTES + 1]), max_size=8
@@ -314,6 +354,44 @@ def test_nor_do_chunks_of_every_size(sizes: list[int], rng: random.Random) -> No
     sent, _, joined = send_all(outbox, lambda size: rng.choice([size, size, rng.randint(1, size)]))
     assert sent == b"".join(chunks)
     assert joined <= 3 * len(sent)
+
+
+class Sending(RuleBasedStateMachine):
+    """An outbox beside a plain string of bytes: written to, offered and taken off in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox: list[Any] = []
+        self.model = b""
+
+    @rule(size=st.sampled_from([1, 2, 100, ALONE_BYTES - 1, ALONE_BYTES, JOIN_BYTES]), as_view=st.booleans())
+    def write(self, size: int, as_view: bool) -> None:
+        data = bytes([65 + len(self.model) % 26]) * size
+        self.outbox.append(memoryview(data) if as_view else data)
+        self.model += data
+
+    @precondition(lambda self: self.outbox)
+    @rule(sent=st.integers(0, 2 * JOIN_BYTES), is_all=st.booleans())
+    def send(self, sent: int, is_all: bool) -> None:
+        first = self.outbox[0]
+        chunk = gather(self.outbox)
+        assert chunk is self.outbox[0], "what consume() takes bytes off must be what was offered"
+        assert self.model.startswith(chunk)
+        if chunk is not first:
+            assert len(first) < len(chunk) <= JOIN_BYTES
+            assert len(first) < ALONE_BYTES
+        sent = len(chunk) if is_all else min(sent, len(chunk))
+        consume(self.outbox, sent)
+        self.model = self.model[sent:]
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        assert b"".join(self.outbox) == self.model
+        assert all(self.outbox), "a chunk without bytes: send() would be asked for nothing"
+
+
+Sending.TestCase.settings = tries()
+TestSending = Sending.TestCase
 
 
 @pytest.mark.parametrize("count", [1_000, 10_000, 100_000])

@@ -302,6 +302,21 @@ def test_a_stall_is_30_s_without_any_progress(loop: Reactor, connect: Any, clock
     assert received == 10_000_000
 
 
+def test_a_reset_in_the_turn_in_which_the_time_is_up_is_a_reset(
+    watched: Reactor, ends: Ends, connect: Any, clock: ManualClock
+) -> None:
+    client = connect(listen(watched, big_reply, outbox_high_bytes=16 << 20), **SLOW)
+    row = only(watched)
+    client.sendall(b"go\n")
+    turn_until(watched, lambda: row.outbox_bytes)
+    turns(watched, 20)
+    assert row.interest == 3  # for reading as well, so the reset is noticed before the time is
+    reset(client)
+    clock.advance(31)
+    until_gone(watched, row)
+    assert (row.end, ends.ends) == (End.PEER_RESET, [(row.id, End.PEER_RESET)])
+
+
 def test_a_peer_that_reads_a_long_reply_is_not_idle(loop: Reactor, connect: Any, clock: ManualClock) -> None:
     async def serve(stream: Stream) -> None:
         while await stream.readline():
@@ -343,6 +358,48 @@ def test_a_pipelined_request_that_waits_for_the_reader_of_the_reply_before_it_do
         received += len(receive(loop, client, 1_000_000))
         assert row.end is None
     assert received == 12_000_000
+
+
+def test_nor_does_one_that_is_not_here_in_full(loop: Reactor, connect: Any, clock: ManualClock) -> None:
+    """Its time begins anew when the row is read again: nobody could send the rest of it before."""
+
+    async def serve(stream: Stream) -> None:
+        while line := await stream.readline():
+            stream.write(line if line == b"two\n" else b"x" * 6_000_000)
+
+    client = connect(listen(loop, serve), **SLOW)
+    row = only(loop)
+    client.sendall(b"one\ntw")
+    turn_until(loop, lambda: row.outbox_bytes)
+    received, began_at = 0, clock.now()
+    while row.paused:
+        clock.advance(10)
+        received += len(receive(loop, client, 300_000))
+        assert row.end is None
+    assert clock.now() > began_at + 30
+    pass_time(loop, clock, 29)
+    assert (row.end, row.phase) == (None, Phase.RECEIVING)
+    receive(loop, client, 6_000_000 - received)
+    ask(loop, client, b"o\n", b"two\n")
+
+
+def test_a_request_in_the_turn_of_the_idle_deadline_moves_it_by_idle_s(
+    loop: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    """What is not sent yet may stall for 30 s; but when it is sent, the row is idle again."""
+    client = connect(listen(loop, echo, idle_s=5))
+    row = only(loop)
+    ask(loop, client, b"hello\n", b"hello\n")
+    turns(loop)
+    clock.advance(3)
+    ask(loop, client, b"hello\n", b"hello\n")  # so that the entry in the heap, which is of before, asks again
+    clock.advance(2)
+    ask(loop, client, b"hello\n", b"hello\n")
+    pass_time(loop, clock, 4.9)
+    assert row.end is None
+    pass_time(loop, clock, 0.2)
+    assert row.end is End.LIMIT
+    assert "idle_s" in row.detail
 
 
 @pytest.mark.parametrize("where", ["reading", "sleeping"])

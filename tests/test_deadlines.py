@@ -3,8 +3,11 @@
 import random
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from reactor.deadlines import PURGE_FROM, Deadlines
+from tests.properties import tries
 
 
 class Waiting:
@@ -194,3 +197,103 @@ def test_whatever_happens_every_row_is_due_when_its_time_is_up(seed: int) -> Non
         deadlines.guard(row)
         assert live(deadlines) >= len(rows)
         assert len(deadlines) <= 2 * len(rows) + PURGE_FROM + 2
+
+
+ROWS = st.integers(0, 5)
+TIMES = st.integers(0, 20)
+
+
+class Guarding(RuleBasedStateMachine):
+    """A heap beside a plain set of the rows that are to be asked; a row without a deadline may be in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deadlines, self.now = Deadlines(), 0
+        self.rows = [Waiting() for _ in range(6)]
+        self.watched: set[Waiting] = set()
+
+    def guard(self, row: Waiting) -> None:
+        self.deadlines.guard(row)
+        self.watched.add(row)
+
+    def forget(self, row: Waiting) -> None:
+        self.deadlines.forget(row)
+        self.watched.discard(row)
+
+    @rule(number=ROWS, in_s=st.none() | TIMES)
+    def set_a_deadline(self, number: int, in_s: int | None) -> None:
+        row = self.rows[number]
+        row.at = None if in_s is None else self.now + in_s
+        self.guard(row)
+
+    @rule(number=ROWS, by_s=st.none() | TIMES)
+    def make_progress(self, number: int, by_s: int | None) -> None:
+        """A deadline that moves later, or away: nobody is told."""
+        row = self.rows[number]
+        row.at = None if row.at is None or by_s is None else row.at + by_s
+
+    @rule(number=ROWS)
+    def end(self, number: int) -> None:
+        self.forget(self.rows[number])
+
+    @rule(count=st.sampled_from([1, PURGE_FROM, 2 * PURGE_FROM]), in_s=TIMES)
+    def many_come_and_go(self, count: int, in_s: int) -> None:
+        for row in [Waiting(self.now + in_s) for _ in range(count)]:
+            self.guard(row)
+            self.forget(row)
+
+    @rule(number=ROWS, count=st.sampled_from([1, PURGE_FROM + 1]))
+    def creep_earlier(self, number: int, count: int) -> None:
+        row = self.rows[number]
+        for n in range(count, 0, -1):
+            row.at = self.now + 20 + n
+            self.guard(row)
+
+    @rule(
+        after_s=TIMES,
+        acts=st.lists(st.sampled_from(["leave", "again", "stop"]), max_size=6),
+        others=st.lists(st.none() | ROWS, max_size=6),
+    )
+    def time_goes_on(self, after_s: int, acts: list[str], others: list[int | None]) -> None:
+        self.now += after_s
+        late = {row for row in self.watched if row.at is not None and row.at <= self.now}
+        entries, order = {row: row.guarded_at for row in late}, []
+        for row in self.deadlines.due(self.now):
+            assert isinstance(row, Waiting)
+            assert row in late, "asked too early, twice, or after its end"
+            late.remove(row)
+            self.watched.remove(row)
+            order.append(entries[row])
+            act = acts.pop() if acts else "leave"
+            if act == "again":
+                row.at = self.now + 1
+                self.guard(row)
+            other = others.pop() if others else None
+            if other is not None:
+                self.forget(self.rows[other])
+                late.discard(self.rows[other])
+            if act == "stop":
+                break
+        else:
+            assert not late, "somebody was not asked"
+        assert order == sorted(order)  # type: ignore[type-var]
+
+    @invariant()
+    def everybody_is_asked_in_time(self) -> None:
+        for row in self.rows:
+            if row not in self.watched:
+                assert row.guarded_at is None
+            elif row.at is not None:
+                assert row.guarded_at is not None
+                assert self.deadlines.next_at is not None
+                assert self.deadlines.next_at <= row.guarded_at <= row.at
+
+    @invariant()
+    def no_memory_of_what_is_gone(self) -> None:
+        guarded_rows = [row for row in self.rows if row.guarded_at is not None]
+        assert len(guarded_rows) <= live(self.deadlines)
+        assert len(self.deadlines) <= 2 * len(guarded_rows) + PURGE_FROM + 2
+
+
+Guarding.TestCase.settings = tries(60)
+TestGuarding = Guarding.TestCase

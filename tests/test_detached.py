@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reactor import End, Limits, Phase, Reactor
-from reactor.detached import DetachedRow
+from reactor.detached import DetachedRow, Pidfd
 from reactor.errors import IllegalTransition
 from tests.driving import turn_until, turns
 from tests.running import descriptors
@@ -143,6 +143,19 @@ def test_a_child_that_is_not_collected_does_not_spin(loop: Reactor, row: Detache
     row.finish(End.FINISHED)
     loop.step()
     assert len(calls) == 1
+
+
+@needs_pidfd
+def test_a_pidfd_is_closed_once() -> None:
+    before = descriptors()
+    pidfd = Pidfd(os.pidfd_open(os.getpid()))
+    number = pidfd.fileno()
+    pidfd.close()
+    assert (pidfd.fileno(), descriptors()) == (-1, before)
+    with open(os.devnull) as other:  # has the number of the pidfd now
+        assert other.fileno() == number
+        pidfd.close()
+        assert other.read() == ""
 
 
 @needs_pidfd

@@ -426,6 +426,18 @@ def test_a_drained_loop_can_be_run_again(loop: Reactor, connect: Any) -> None:
         assert not [row for row in loop.table if row.kind != "waker"]
 
 
+def test_the_deadline_of_a_drain_ends_with_it(loop: Reactor, connect: Any, clock: ManualClock) -> None:
+    loop.stop()
+    loop.run()
+    client = connect(listen(loop, echo))
+    row = only(loop)
+    clock.advance(11)
+    turns(loop)
+    assert loop.next_turn_in_s() == pytest.approx(64)  # its idle_s, and nothing before
+    ask(loop, client, b"hello\n", b"hello\n")
+    assert row.end is None
+
+
 def test_a_drain_that_was_left_by_an_exception_goes_on_in_the_next_run(loop: Reactor, connect: Any) -> None:
     async def exits(stream: Stream) -> None:
         await stream.readline()

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor import HttpRequests, Lines, Netstring
 from reactor.frame_files import BothWaysFile, FrameFile, ReplyFile, SpooledFrameFile, frame_file
+from tests.properties import tries
 
 FRAME = b"one\ntwo\nthree"
 
@@ -144,7 +145,7 @@ def test_it_is_what_handlers_expect_of_a_file(kind: Open) -> None:
 CALLS = st.lists(st.tuples(st.sampled_from(["read", "readline", "read1", "peek"]), st.integers(0, 12)), max_size=12)
 
 
-@settings(deadline=None, max_examples=50)
+@tries(50)
 @given(st.lists(st.sampled_from([b"a", b"bc", b"\n"]), max_size=20).map(b"".join), CALLS)
 def test_it_returns_what_a_buffered_reader_would(data: bytes, calls: list[tuple[str, int]]) -> None:
     """And both kinds of it agree on who wanted more."""

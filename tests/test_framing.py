@@ -1,14 +1,15 @@
 """The contract of framings, held against every one of them: however the bytes are split, the frames are the same."""
 
 import json
+import re
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import combinations
+from itertools import combinations, pairwise, takewhile
 from typing import Any, NamedTuple, Self
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor import (
@@ -26,6 +27,7 @@ from reactor import (
     Until,
 )
 from reactor.limits import DEFAULTS
+from tests.properties import tries
 
 
 class Counted(Framing[tuple[int, bytes]]):
@@ -194,7 +196,7 @@ def test_raw_hands_over_whatever_came(max_bytes: int, split_ahead: int) -> None:
 
 
 @every_framing
-@settings(max_examples=30, deadline=None)
+@tries(30)
 @given(data=st.data())
 def test_decoding_undoes_encoding(case: Case, data: st.DataObject) -> None:
     frames = data.draw(st.lists(case.body, max_size=8))
@@ -205,6 +207,122 @@ def test_decoding_undoes_encoding(case: Case, data: st.DataObject) -> None:
     bounds = [0, *places, len(wire)]
     pieces = [wire[bounds[n] : bounds[n + 1]] for n in range(len(bounds) - 1)]
     assert cut(case.framing, pieces, data.draw(st.sampled_from([1, 2, 32]))) == frames
+
+
+# -- anything at all --------------------------------------------------------------------------------------------------
+
+
+def lines_of(delimiter: bytes) -> Callable[[bytes, int], tuple[list[bytes], bool]]:
+    """The frames of a stream of lines, and whether what follows them can still become one: as plainly as can be said."""
+
+    def plain(wire: bytes, most: int) -> tuple[list[bytes], bool]:
+        *frames, rest = wire.split(delimiter)
+        fine = list(takewhile(lambda frame: len(frame) <= most, frames))
+        return fine, fine == frames and len(rest) < most + len(delimiter)
+
+    return plain
+
+
+def fixed(wire: bytes, most: int) -> tuple[list[bytes], bool]:
+    return [wire[at : at + 5] for at in range(0, len(wire) - 4, 5)], True
+
+
+def prefixed(width: int, order: Any) -> Callable[[bytes, int], tuple[list[bytes], bool]]:
+    def plain(wire: bytes, most: int) -> tuple[list[bytes], bool]:
+        frames: list[bytes] = []
+        while len(wire) >= width:
+            size = int.from_bytes(wire[:width], order)
+            if size > most:
+                return frames, False
+            if len(wire) < width + size:
+                break
+            frames.append(wire[width : width + size])
+            wire = wire[width + size :]
+        return frames, True
+
+    return plain
+
+
+def netstrings(wire: bytes, most: int) -> tuple[list[bytes], bool]:
+    frames: list[bytes] = []
+    while match := re.match(rb"(0|[1-9][0-9]*):", wire):
+        size = int(match[1])
+        body, end = wire[match.end() : match.end() + size], wire[match.end() + size :][:1]
+        if size > most or end not in (b"", b","):
+            return frames, False
+        if not end:
+            return frames, True
+        frames.append(body)
+        wire = wire[match.end() + size + 1 :]
+    return frames, re.fullmatch(rb"|0|[1-9][0-9]*", wire) is not None and len(wire) <= len(str(most))
+
+
+PLAIN: dict[str, tuple[Callable[[int], Framing[bytes]], Callable[[bytes, int], tuple[list[bytes], bool]]]] = {
+    "Lines": (lambda most: Lines(max_bytes=most, keep_end=False), lines_of(b"\n")),
+    "Until CRLF": (lambda most: Until(b"\r\n", max_bytes=most, keep_end=False), lines_of(b"\r\n")),
+    "Until 1:": (lambda most: Until(b"1:", max_bytes=most, keep_end=False), lines_of(b"1:")),
+    "Fixed(5)": (lambda most: Fixed(5), fixed),
+    "LengthPrefixed(1)": (lambda most: LengthPrefixed(1, max_bytes=most), prefixed(1, "big")),
+    "LengthPrefixed(2, little)": (
+        lambda most: LengthPrefixed(2, byteorder="little", max_bytes=most), prefixed(2, "little"),
+    ),
+    "LengthPrefixed(4)": (lambda most: LengthPrefixed(4, max_bytes=most), prefixed(4, "big")),
+    "Netstring": (lambda most: Netstring(max_bytes=most), netstrings),
+}  # fmt: skip
+
+every_plain = pytest.mark.parametrize(("make", "plain"), PLAIN.values(), ids=PLAIN)
+SOUP = st.lists(
+    st.one_of(
+        st.sampled_from([b"\n", b"\r\n", b"\r", b"0", b"1", b"2:", b"3:abc,", b"0:,", b":", b",", b"10:", b"x", b"abc"]),
+        st.integers(0, 12).map(lambda size: bytes([size]) + b"x" * size),
+        st.integers(0, 12).map(lambda size: bytes([size, 0]) + b"x" * size),
+        st.integers(0, 12).map(lambda size: bytes([0, 0, 0, size]) + b"x" * size),
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+def judged(framing: Framing[Any], pieces: Sequence[bytes], split_ahead: int) -> tuple[list[Any], bool, int]:
+    """The frames of a stream that arrives in these pieces, whether it can go on, and how much of it was not consumed."""
+    inbox = Inbox(DEFAULTS.frame_bytes)
+    inbox.split_ahead = split_ahead
+    got: list[Any] = []
+    for at, piece in enumerate(pieces):
+        inbox.feed(piece)
+        frames, error = until_error(framing, inbox)
+        got += frames
+        if error is not None:
+            assert isinstance(error, FramingError)
+            return got, False, len(inbox) + sum(map(len, pieces[at + 1 :]))
+    left = len(inbox)
+    _, end = until_error(framing, inbox, eof=True)
+    assert isinstance(end, FramingError if left else EndOfStream)
+    assert len(inbox) == left
+    return got, True, left
+
+
+@every_plain
+@tries(60)
+@given(SOUP, st.lists(st.integers(0, 80), max_size=6), st.integers(1, 12), st.sampled_from([1, 2, 32]))
+def test_whatever_arrives_is_cut_as_plain_code_cuts_it(
+    make: Any, plain: Any, wire: bytes, places: list[int], most: int, split_ahead: int
+) -> None:
+    bounds = [0, *sorted(place for place in places if place < len(wire)), len(wire)]
+    pieces = [wire[start:end] for start, end in pairwise(bounds)]
+    frames, goes_on, left = judged(make(most).fresh(), pieces, split_ahead)
+    assert (frames, goes_on) == plain(wire, most)
+    encoded = b"".join(map(make(most).encode, frames))
+    assert wire == encoded + wire[len(wire) - left :], "what was not consumed is the rest"
+
+
+@every_plain
+def test_the_maximum_is_exact_at_every_size(make: Any, plain: Any) -> None:
+    for most in range(1, 14):
+        for size in range(most + 3):
+            wire = make(most).encode(b"x" * (5 if plain is fixed else size))
+            assert judged(make(most), [wire], 32)[:2] == plain(wire, most)
+            if plain is not fixed:
+                assert bool(plain(wire, most)[0]) == (size <= most), "the plain code has a maximum, too"
 
 
 # -- the end of the stream --------------------------------------------------------------------------------------------
@@ -517,7 +635,7 @@ def test_a_missing_end_is_added() -> None:
 STATELESS = [name for name in CASES if "stateful" not in name]
 
 
-@settings(deadline=None)
+@tries()
 @given(data=st.data())
 def test_switching_the_framing_keeps_what_is_unread(data: st.DataObject) -> None:
     script = [

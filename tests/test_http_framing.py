@@ -16,12 +16,13 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reactor import EndOfStream, FramingError, HttpRequests, Inbox, LimitError, Need
 from reactor.http_framing import EARLY_BYTES, BadRequest
 from reactor.http_heads import Chunks, announced, head_fault, is_head
+from tests.properties import tries
 
 CRLF = b"\r\n"
 
@@ -824,7 +825,7 @@ def test_tiny_chunks_are_not_looked_at_one_by_one(chunk: bytes) -> None:
     assert len(data.starts) == 2
 
 
-@settings(deadline=None)
+@tries()
 @given(st.lists(st.tuples(st.integers(0, 16), st.integers(0, 20), st.booleans()), max_size=8), st.data())
 def test_chunks_of_all_sizes(shapes: list[tuple[int, int, bool]], data: st.DataObject) -> None:
     """Up to 16 digits, leading zeros included, in both cases."""
@@ -921,7 +922,7 @@ FIRST = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None)
+@tries(600)
 @given(FIRST, st.lists(LINES, max_size=5), st.sampled_from([b"abc", b"3\r\nabc\r\n0\r\n\r\n", b"", b"0\r\nA: b\r\n\r\n"]))
 @example(b"GET / HTTP/1.1", [b"A:\x85Content-Length: 3"], b"abc")
 @example(b"POST / HTTP/1.1", [b"Content-Length: 3", b"A:"], b"abc")
@@ -948,7 +949,7 @@ PARTS = st.lists(
 ).map(b"".join)  # fmt: skip
 
 
-@settings(max_examples=800, deadline=None)
+@tries(800)
 @given(PARTS, st.data(), st.sampled_from([1 << 20, 40, 1]))
 def test_whatever_arrives_is_a_request_or_refused(wire: bytes, data: st.DataObject, memory_bytes: int) -> None:
     limits = {"head_bytes": 80, "body_bytes": 40, "memory_bytes": memory_bytes}
@@ -962,7 +963,7 @@ def test_whatever_arrives_is_a_request_or_refused(wire: bytes, data: st.DataObje
 PIECES = [b"GET / HTTP/1.1", CRLF, b"A: b", b"A:", b":", b" ", b"\n", b"\r", b"\0", b"\x7f"]
 
 
-@settings(deadline=None)
+@tries()
 @given(st.lists(st.sampled_from(PIECES)).map(b"".join))
 def test_what_is_no_head_has_a_fault(text: bytes) -> None:
     head = text + b"\r\n\r\n"
@@ -997,7 +998,7 @@ def requests(draw: st.DrawFn) -> bytes:
     return post(*lines, body=chunks + b"0\r\n" + trailers + CRLF)
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(st.lists(requests(), max_size=4), st.data(), st.sampled_from([1 << 20, 70]))
 def test_any_requests_in_any_pieces(frames: list[bytes], data: st.DataObject, memory_bytes: int) -> None:
     wire = b"".join(frames)

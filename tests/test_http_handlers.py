@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reactor import http_handlers
 from reactor import socketserver as ours
 from reactor.frame_files import FrameFile, SpooledFrameFile
 from reactor.http_handlers import maker_for, quick_parse_headers
+from tests.properties import tries
 
 quick = quick_parse_headers(http.client)
 LINE_BYTES = 65536  # http.client._MAXLINE
@@ -145,7 +146,7 @@ def heads(line: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.tuples(st.lists(line, max_size=8).map(b"".join), tails, bodies).map(b"".join)
 
 
-@settings(max_examples=500, deadline=None)
+@tries(500)
 @given(heads(lines), sizes)
 @example(b"Content-Type: \xa0multipart/mixed; boundary=b\r\n\r\n", [100])
 @example(b"Content-Type: \x85message/rfc822\r\n\r\n", [100])
@@ -156,13 +157,13 @@ def test_any_head_is_the_same_message(data: bytes, sizes: list[int]) -> None:
     agree(data, sizes)
 
 
-@settings(max_examples=300, deadline=None)
+@tries(300)
 @given(heads(plain_lines), sizes)
 def test_a_plain_head_is_the_same_message(data: bytes, sizes: list[int]) -> None:
     agree(data, sizes)
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(st.binary(max_size=200), sizes)
 def test_noise_is_the_same_message(data: bytes, sizes: list[int]) -> None:
     agree(data, sizes)

@@ -5,9 +5,12 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reactor import Limits
 from reactor.limits import DEFAULTS
+from tests.properties import tries
 
 NAMES = [field.name for field in dataclasses.fields(Limits)]
 TIMES_THAT_MAY_BE_OFF = {"handshake_s", "idle_s", "request_s", "shortage_s", "work_s", "write_stall_s"}
@@ -73,3 +76,27 @@ def test_they_are_frozen_and_have_names() -> None:
         DEFAULTS.idle_s = 5  # type: ignore[misc]
     with pytest.raises(TypeError):
         Limits(5)  # type: ignore[misc]
+
+
+MARKS = ["outbox_low_bytes", "outbox_high_bytes", "outbox_bytes"]
+NUMBERS = st.none() | st.integers(-2, 1 << 40) | st.floats()
+
+
+def is_fine(name: str, value: Any) -> bool:
+    """Is the value of one limit in order, all by itself?"""
+    return name in MAY_BE_OFF if value is None else value > 0
+
+
+@tries(300)
+@given(st.dictionaries(st.sampled_from(NAMES), NUMBERS, max_size=6))
+def test_limits_are_made_whole_or_not_at_all(values: dict[str, Any]) -> None:
+    wrong = {name for name, value in values.items() if not is_fine(name, value)}
+    low, high, cap = (values.get(name, getattr(DEFAULTS, name)) for name in MARKS)
+    if wrong or not low <= high <= cap:
+        with pytest.raises(ValueError) as caught:
+            Limits(**values)
+        assert not wrong or any(f"Limits({name}=" in str(caught.value) for name in wrong)
+    else:
+        made = Limits(**values)
+        assert {name: getattr(made, name) for name in NAMES} == dataclasses.asdict(DEFAULTS) | values
+        assert made.replace() == made == Limits(**dataclasses.asdict(made))

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from reactor import End, Listener, ManualClock, Phase, Reactor, Stream
+from reactor import End, Limits, Listener, ManualClock, Phase, Reactor, Stream
+from reactor.acceptor import AcceptorRow
 from reactor.listening import REFUSED_S
 from reactor.socketserver import BaseRequestHandler, StreamRequestHandler
-from tests.driving import ask, listen, only, receive_all, streams, turn_until, turns
+from tests.driving import ask, listen, only, streams, turn_until, turns
 from tests.running import descriptors
 
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
@@ -295,6 +296,19 @@ def test_an_abstract_name_has_no_path(loop: Reactor, connect: Any, tmp_path: Any
         connect(listener)
 
 
+@needs_unix
+def test_a_borrowed_socket_and_its_path_are_left_alone(loop: Reactor, tmp_path: Any) -> None:
+    with socket.socket(socket.AF_UNIX) as sock, socket.socket(socket.AF_UNIX) as client:
+        sock.bind(f"{tmp_path}/s")
+        sock.listen()
+        row = AcceptorRow(loop, sock, "borrowed", Limits(), lambda sock, sockaddr: None, owned=False)
+        row.close()
+        assert loop.step().ended == (row.id,)
+        assert (row.fd, row.phase) == (-1, Phase.CLOSED)
+        client.connect(f"{tmp_path}/s")
+        assert [turn.ready for turn in turns(loop)] == [()] * 3, "nobody watches it any more"
+
+
 # -- the handle -------------------------------------------------------------------------------------------------------
 
 
@@ -333,4 +347,3 @@ def test_ipv6(loop: Reactor, connect: Any) -> None:
     ask(loop, client, b"hello\n", b"hello\n")
     assert str(only(loop).peer).startswith("[::1]:")
     client.close()
-    assert receive_all is not None

@@ -140,6 +140,37 @@ def test_how_long_a_turn_has_waited_is_measured(make_loop: Callable[..., Reactor
     assert loop.step(0).waited_s < 0.02
 
 
+def test_a_wait_may_be_longer_than_the_system_can_count(loop: Reactor, connect: Any) -> None:
+    client = connect(listen(loop, echo))
+    client.sendall(b"hello\n")
+    assert loop.step(1e12).ready  # epoll and poll raise OverflowError for more than 24 days
+
+
+def test_what_is_marked_between_two_turns_is_not_waited_for(loop: Reactor, connect: Any) -> None:
+    client = connect(listen(loop, echo))
+    turn_until(loop, lambda: streams(loop))
+    turns(loop)
+    (row,) = streams(loop)
+    assert loop.next_turn_in_s() != 0
+    row.write(b"news")
+    assert loop.next_turn_in_s() == 0
+    loop.step()
+    assert client.recv(100) == b"news"
+    assert loop.next_turn_in_s() != 0
+
+
+def test_a_hook_that_takes_itself_away_skips_nobody(loop: Reactor) -> None:
+    called: list[str] = []
+
+    def once() -> None:
+        called.append("once")
+        loop.hooks.remove(loop.hooks[0])
+
+    loop.hooks += [(once, lambda: None), (lambda: called.append("always"), lambda: None)]
+    turns(loop, 2)
+    assert called == ["once", "always", "always"]
+
+
 def test_a_call_posted_by_a_posted_call_waits_for_the_next_turn(loop: Reactor) -> None:
     log: list[int] = []
 
@@ -907,6 +938,27 @@ def test_a_row_whose_settle_fails_ends_and_the_others_settle(
         assert fine in loop.table
         assert [row.id for row in loop.table.ended] == [fails.id]
         assert len(_errors(caplog)) == 1
+
+
+def test_a_row_that_fails_when_its_time_is_up_ends_and_the_others_hear(
+    loop: Reactor, clock: ManualClock, probe: Callable[..., Probe], caplog: pytest.LogCaptureFixture
+) -> None:
+    log: list[str] = []
+
+    class Fails(Probe):
+        def expire(self) -> None:
+            super().expire()
+            raise ValueError("expire")
+
+    fails = Fails(loop, log, at=clock.now() + 1)
+    fine = probe(log, at=clock.now() + 2)
+    clock.advance(3)
+    with fails.far:
+        assert loop.step().expired == (fails.id, fine.id)
+    assert log == ["expired", "expired"]
+    assert (fails.end, fails.detail, fine.end) == (End.HANDLER_FAILED, "ValueError: expire", None)
+    assert (fails in loop.table, fine in loop.table) == (False, True)
+    assert len(_errors(caplog)) == 1
 
 
 # -- observers --------------------------------------------------------------------------------------------------------

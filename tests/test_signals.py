@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from reactor import Phase, Reactor, Stream, sleep
+from reactor.signals import SignalWatch
 from tests.driving import listen, only, streams, turn_until
 from tests.running import PROMPT_S, Running, Waits, python, seconds_of, wait_for
 
@@ -156,6 +157,47 @@ def test_they_are_put_back_when_an_exception_leaves_the_loop(real: Reactor, erro
     real.call_soon(leave)
     with pytest.raises(type(error)):
         real.run()  # the fixture compares
+
+
+def test_they_are_put_back_once(stray: list[int]) -> None:
+    """A forked child gives them back at once; what it installs then is its own."""
+    near, far = socket.socketpair()
+    with near, far:
+        far.setblocking(False)
+        with SignalWatch(lambda number: None, -1) as watch:
+            watch.restore()
+            mine = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
+            before = signal.set_wakeup_fd(far.fileno())
+        assert [signal.getsignal(number) for number in STOPPING] == [signal.SIG_IGN] * 2
+        assert wakeup_fd() == far.fileno()
+        signal.set_wakeup_fd(before)
+    for number, handler in mine.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_leaves_the_loop_to_its_parent(real: Reactor, connect: Any) -> None:
+    """It has the signals of the program, which else could not end it, and no descriptor of the loop."""
+    old = [signal.getsignal(number) for number in STOPPING]
+    statuses: list[int] = []
+
+    def fork() -> None:
+        assert [signal.getsignal(number) for number in STOPPING] != old
+        (waker,) = [row for row in real.table if row.kind == "waker"]
+        pid = os.fork()
+        if not pid:
+            real.abandon()
+            left = [waker.sock.fileno(), waker.sender.fileno()]
+            fine = [signal.getsignal(number) for number in STOPPING] == old and left == [-1, -1] and wakeup_fd() == -1
+            os._exit(0 if fine else 1)
+        statuses.append(os.waitpid(pid, 0)[1])
+        real.call_soon(real.stop)
+
+    client = connect(listen(real, echo))
+    real.call_soon(fork)
+    real.run()
+    assert statuses == [0]
+    assert client.recv(1) == b"", "the parent's loop goes on, and drains"
 
 
 def test_ignored_and_default_handlers_come_back_as_such(real: Reactor) -> None:

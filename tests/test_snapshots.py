@@ -5,9 +5,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reactor import End, Phase, RowSnapshot
 from reactor.snapshots import as_text, explain
+from tests.properties import tries
 
 STREAM = RowSnapshot(
     id=7, fd=9, kind="stream", server="greet", peer="127.0.0.1:50000", phase=Phase.IDLE, way="coroutine",
@@ -140,3 +143,47 @@ def test_there_is_a_sentence_for_every_phase() -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_braces_in_a_message_are_no_placeholders(phase: Phase) -> None:
     assert explain(row(phase=phase, end=End.BAD_FRAME, detail="{row.fd} {} {", need="{0}", way="{}"))
+
+
+# -- any row ----------------------------------------------------------------------------------------------------------
+
+WORDS = st.text(max_size=12)
+SIZES = st.integers(0, 1 << 40)
+SECONDS = st.floats(0, 1e9)
+ANY_ROW = st.builds(
+    RowSnapshot,
+    id=SIZES, fd=st.integers(-1, 1 << 20), kind=st.sampled_from(["listener", "stream", "datagram", "outgoing", "waker"]),
+    server=WORDS, peer=WORDS, phase=st.sampled_from(Phase), way=WORDS, need=WORDS, need_limit=st.none() | SIZES,
+    inbox_bytes=SIZES, outbox_bytes=SIZES, age_s=SECONDS, quiet_s=SECONDS, deadline_s=st.none() | st.floats(-1e3, 1e6),
+    bytes_in=SIZES, bytes_out=SIZES, requests=SIZES, paused=st.lists(WORDS, max_size=3).map(tuple),
+    waiting_at=st.none() | WORDS, end=st.none() | st.sampled_from(End), detail=WORDS,
+)  # fmt: skip
+
+
+@tries()
+@given(ANY_ROW)
+def test_json_carries_any_row(any_row: RowSnapshot) -> None:
+    values = json.loads(json.dumps(any_row.as_dict()))
+    assert RowSnapshot(**values | {"paused": tuple(values["paused"])}) == any_row
+
+
+@tries()
+@given(st.lists(ANY_ROW, max_size=5))
+def test_any_rows_are_a_table(rows: list[RowSnapshot]) -> None:
+    heading, *lines = as_text(rows).split("\n")
+    assert len(lines) == len(rows)
+    assert all(line.isprintable() for line in lines)
+    for line, each in zip(lines, rows, strict=True):
+        assert line[: heading.index("id") + 2].strip() == str(each.id)
+        assert line[heading.index("kind") :].startswith(each.kind)
+        assert line[heading.index("phase") :].startswith(each.phase)
+
+
+@tries()
+@given(ANY_ROW)
+def test_any_row_is_explained_in_one_sentence(any_row: RowSnapshot) -> None:
+    sentence = explain(any_row)
+    assert sentence.isprintable()
+    assert sentence.startswith(f"{any_row.phase} for {any_row.quiet_s:.1f} s: ")
+    assert ("deadline ends it in" in sentence) == (any_row.deadline_s is not None) or "deadline ends" in any_row.detail
+    assert all(reason in sentence for reason in any_row.paused if reason.isprintable())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor import LimitError
@@ -16,6 +16,7 @@ from reactor.buffers import JOIN_BYTES
 from reactor.limits import DEFAULTS, Limits
 from reactor.spools import Spool, SpoolingTransport
 from reactor.transports import GONE, PLAIN
+from tests.properties import tries
 
 
 class Disk:
@@ -59,7 +60,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 # -- the queue --------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
+@tries()
 @given(st.lists(st.one_of(st.binary(max_size=30), st.integers(0, 40)), max_size=40))
 def test_first_in_first_out(steps: list[bytes | int]) -> None:
     spool, expected = Spool(None), b""

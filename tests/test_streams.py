@@ -30,6 +30,7 @@ from reactor import (
     socketserver,
 )
 from reactor.phases import RULES
+from reactor.streams import StreamRow
 from tests.driving import (
     WAIT_S,
     ask,
@@ -631,6 +632,65 @@ def test_the_cap_of_the_outbox_names_drain(loop: Reactor, connect: Any) -> None:
     assert row.end is End.LIMIT
 
 
+@pytest.mark.parametrize(("size", "fits"), [(999, True), (1000, True), (1001, False)])
+def test_the_cap_of_the_outbox_is_exact(loop: Reactor, connect: Any, size: int, fits: bool) -> None:
+    client = connect(listen(loop, echo, outbox_bytes=1000, outbox_high_bytes=500, outbox_low_bytes=100))
+    row = only(loop)
+    if fits:
+        row.write(b"x" * size)
+        assert receive(loop, client, size) == b"x" * size
+    else:
+        with pytest.raises(LimitError, match="outbox_bytes: 1001 reached, 1000 allowed"):
+            row.write(b"x" * size)
+        turns(loop)
+        assert (row.outbox_bytes, row.bytes_out) == (0, 0)
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(9, True), (10, False), (11, False)])
+def test_a_row_is_read_up_to_the_mark_of_its_inbox(loop: Reactor, connect: Any, size: int, is_read: bool) -> None:
+    async def serve(stream: Stream) -> None:
+        await stream.readline()
+        await sleep(5)
+
+    client = connect(listen(loop, serve, inbox_bytes=10))
+    row = only(loop)
+    client.sendall(b"go\n")
+    turn_until(loop, lambda: row.phase is Phase.WORKING)
+    client.sendall(b"x" * size)
+    turn_until(loop, lambda: row.inbox_bytes == size)
+    turns(loop)
+    assert bool(row.interest & 1) == is_read
+
+
+def test_a_row_that_is_paused_and_resumed_while_idle_keeps_no_inbox(loop: Reactor, connect: Any) -> None:
+    client = connect(listen(loop, echo))
+    row = only(loop)
+    ask(loop, client, b"hello\n", b"hello\n")
+    row.pause("user")
+    turns(loop)
+    row.resume("user")
+    turns(loop)
+    assert row.inbox is None
+    ask(loop, client, b"hello\n", b"hello\n")
+
+
+def test_a_word_of_the_framing_answers_no_request(loop: Reactor, connect: Any) -> None:
+    async def serve(stream: Stream) -> None:
+        for _ in range(2):
+            await stream.frame(HttpRequests())
+        stream.write(b"both")
+
+    client = connect(listen(loop, serve))
+    row = only(loop)
+    client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+    assert receive(loop, client, 25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.sendall(b"x")
+    turn_until(loop, lambda: row.requests == 1)
+    turns(loop)
+    assert row.phase is Phase.RECEIVING, "the peer is owed an answer"
+    ask(loop, client, b"GET / HTTP/1.1\r\n\r\n", b"both")
+
+
 def test_the_inbox_of_a_working_handler_is_bounded(loop: Reactor, connect: Any, clock: ManualClock) -> None:
     got: list[int] = []
 
@@ -783,6 +843,15 @@ def test_a_late_write_does_not_destroy_a_reply_on_its_way(loop: Reactor, connect
     client.close()
     until_gone(loop, row)
     assert row.end is End.FINISHED
+
+
+def test_nor_do_long_ones(loop: Reactor, connect: Any) -> None:
+    client = connect(listen(loop, echo, outbox_bytes=100_000))
+    row = only(loop)
+    client.close()
+    until_gone(loop, row)
+    StreamRow.write(row, b"x" * 200_000)  # as a task may that has not heard of it: no limit is reached, nothing is kept
+    assert (row.outbox, row.pending) == (None, 0)
 
 
 def test_writes_to_a_row_that_is_gone_cost_nothing(loop: Reactor, connect: Any) -> None:

@@ -5,12 +5,16 @@ from collections import deque
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from reactor import End, Event, Observer, Phase, Row, Table
+from reactor import End, Event, Need, Observer, Phase, Row, Table
 from reactor.deadlines import Deadlines
 from reactor.errors import IllegalTransition
 from reactor.limits import DEFAULTS, Limits
+from reactor.phases import GOOD_ENDS, RULES
 from reactor.table import ENDED_ROWS
+from tests.properties import tries
 
 
 class Sock:
@@ -138,6 +142,19 @@ def test_a_snapshot_does_not_change_and_json_carries_it(loop: FakeLoop) -> None:
     with pytest.raises(AttributeError):
         after.phase = Phase.IDLE  # type: ignore[misc]
     assert json.loads(json.dumps([after.as_dict()]))[0]["paused"] == ["user"]
+
+
+@pytest.mark.parametrize(("need", "limit"), [(Need("more", limit=7), 7), (Need("more"), 65536), (None, None)])
+def test_a_snapshot_says_how_much_is_read_of_what_is_needed(loop: FakeLoop, need: Need | None, limit: int | None) -> None:
+    class Needy(Row):
+        __slots__ = ()
+
+        @property
+        def need(self) -> Need | None:
+            return need
+
+    snapshot = Needy(loop, Sock(), "greet", DEFAULTS, Phase.RECEIVING).snapshot()
+    assert (snapshot.need, snapshot.need_limit) == ("" if need is None else "more", limit)
 
 
 def test_it_prints_a_line_for_each_row(loop: FakeLoop) -> None:
@@ -268,6 +285,60 @@ def test_an_error_of_close_is_no_error_of_the_row(loop: FakeLoop) -> None:
     assert (row.sock.closed, row.fd, len(loop.table)) == (1, -1, 0)
 
 
+def test_a_row_that_cannot_be_watched_leaves_at_once() -> None:
+    class Refuses(FakeLoop):
+        def set(self, row: Row, interest: int) -> None:
+            raise OSError(28, "No space left on device")
+
+    for observed in (False, True):
+        loop = Refuses(observed=observed)
+        row = opened(loop)
+        with pytest.raises(OSError, match="No space left"):
+            row.watch_or_leave()
+        assert len(loop.table) == 0
+        assert row.sock.closed == 0, "whoever made it closes it"
+        assert loop.notes == ([("open", 1), ("end", 1, End.ABORTED)] if observed else [])
+
+
+def test_an_expelled_row_is_closed_in_good_order() -> None:
+    loop = FakeLoop(observed=True)
+    row = opened(loop)
+    row.finish(End.FINISHED, "closed by this program")
+    row.expel("settle failed")
+    assert (row.phase, row.end, row.detail) == (Phase.CLOSED, End.ABORTED, "settle failed")
+    assert loop.notes[1:] == [
+        ("phase", 1, Event.LOST, Phase.IDLE, Phase.CLOSED), ("interest", 1, 0, 0), ("closed", 1), ("end", 1, End.ABORTED)
+    ]  # fmt: skip
+    assert (row.sock.closed, row.fd, len(loop.table)) == (1, -1, 0)
+    row.expel("once more")
+    assert (row.sock.closed, len(loop.notes)) == (1, 5)
+
+
+def test_a_row_is_expelled_between_its_end_and_its_close(loop: FakeLoop) -> None:
+    row = opened(loop)
+    row.advance(Event.LOST)
+    row.expel("settle failed")
+    assert (row.phase, row.fd, row.sock.closed, len(loop.table)) == (Phase.CLOSED, -1, 1, 0)
+
+
+@pytest.mark.parametrize("at", ["set", "row_closed", "on_phase"])
+def test_a_row_that_cannot_even_be_closed_in_good_order_is_gone(at: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A mistake of the engine, or of who stands in for a part of it: one log line, and no row that nobody can end."""
+
+    def fail(*args: object) -> None:
+        raise ValueError(at)
+
+    loop = FakeLoop(observed=True)
+    row = opened(loop)
+    setattr(loop, at, fail)
+    row.expel("settle failed")
+    assert (row.phase, row.fd, row.interest, len(loop.table)) == (Phase.CLOSED, -1, 0, 0)
+    assert row.sock.closed > 0
+    (record,) = caplog.records
+    assert "row 1 (stream of greet, 127.0.0.1:50000) could not be closed in good order" in record.getMessage()
+    assert record.exc_info is not None
+
+
 def test_how_it_reads_in_a_log(loop: FakeLoop) -> None:
     assert repr(opened(loop)) == "<row 1 (stream of greet, 127.0.0.1:50000) IDLE>"
     assert str(Row(loop, Sock(), "greet", DEFAULTS, Phase.LISTENING)) == "row 2 (stream of greet)"
@@ -287,3 +358,108 @@ def test_a_row_must_say_what_to_do_when_it_is_ready(loop: FakeLoop) -> None:
 
 def test_rows_have_no_dict() -> None:
     assert not hasattr(opened(FakeLoop()), "__dict__")
+
+
+# -- any walk ---------------------------------------------------------------------------------------------------------
+
+
+class Walk(RuleBasedStateMachine):
+    """Rows that meet any event at any time, beside what the table of phases says of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = FakeLoop(observed=True)
+        self.rows: list[Row] = []
+        self.phases: list[Phase] = []
+        self.reasons: list[set[str]] = []
+        self.gone: list[Row] = []
+        self.open()
+
+    @rule(phase=st.sampled_from([Phase.IDLE, Phase.LISTENING]))
+    def open(self, phase: Phase = Phase.IDLE) -> None:
+        self.rows.append(opened(self.loop, phase))
+        self.phases.append(phase)
+        self.reasons.append(set())
+
+    def pick(self, data: st.DataObject) -> int:
+        return data.draw(st.integers(0, len(self.rows) - 1))
+
+    @rule(data=st.data(), event=st.sampled_from(Event), after_s=st.integers(0, 9))
+    def meet(self, data: st.DataObject, event: Event, after_s: int) -> None:
+        n = self.pick(data)
+        row, before, noted = self.rows[n], self.phases[n], len(self.loop.notes)
+        self.loop.now += after_s
+        since = row.since
+        if event in RULES[before].exits:
+            row.advance(event)
+            self.phases[n] = RULES[before].exits[event]
+            assert row.since == self.loop.now
+            assert self.loop.notes[noted:] == [("phase", row.id, event, before, row.phase)]
+        else:
+            with pytest.raises(IllegalTransition, match=f"event {event} is not legal in phase {before} of row {row.id} "):
+                row.advance(event)
+            assert (row.since, len(self.loop.notes)) == (since, noted)
+
+    @rule(data=st.data(), event=st.sampled_from(Event))
+    def meet_what_is_legal(self, data: st.DataObject, event: Event) -> None:
+        """Most events are illegal in most phases: walk on."""
+        n = self.pick(data)
+        exits = sorted(RULES[self.phases[n]].exits)
+        if exits:
+            self.meet(data, exits[list(Event).index(event) % len(exits)], 1)
+
+    @rule(data=st.data(), reason=st.sampled_from(["user", "outbox"]), is_resumed=st.booleans())
+    def pause(self, data: st.DataObject, reason: str, is_resumed: bool) -> None:
+        n = self.pick(data)
+        if is_resumed:
+            self.rows[n].resume(reason)
+            self.reasons[n].discard(reason)
+        else:
+            self.rows[n].pause(reason)
+            self.reasons[n].add(reason)
+
+    @rule(data=st.data(), end=st.sampled_from(End))
+    def finish(self, data: st.DataObject, end: End) -> None:
+        row = self.rows[self.pick(data)]
+        expected = (end, "why") if row.end is None else (row.end, row.detail)
+        row.finish(end, "why")
+        assert (row.end, row.detail) == expected
+        assert self.loop.dirty.count(row) == 1
+
+    @precondition(lambda self: Phase.CLOSED in self.phases)
+    @rule()
+    def close_what_has_ended(self) -> None:
+        n = self.phases.index(Phase.CLOSED)
+        row = self.rows.pop(n)
+        self.phases.pop(n)
+        self.reasons.pop(n)
+        row._gone()
+        self.gone.append(row)
+        if not self.rows:
+            self.open()
+
+    @invariant()
+    def every_row_is_where_the_table_says(self) -> None:
+        assert [row.phase for row in self.rows] == self.phases
+        assert [set(row.paused) for row in self.rows] == self.reasons
+        for row in self.rows:
+            limit = RULES[row.phase].bounded_by
+            limit_s = getattr(DEFAULTS, limit) if limit else None
+            assert row.deadline_at() == (None if limit_s is None else row.since + limit_s)
+
+    @invariant()
+    def the_table_holds_who_has_not_gone(self) -> None:
+        assert list(self.loop.table) == self.rows
+        assert self.loop.table.connections == len(self.rows)
+        assert [row.id for row in self.loop.table.ended] == [
+            row.id for row in self.gone if row.end is not None and row.end not in GOOD_ENDS
+        ]
+        ids = [row.id for row in [*self.rows, *self.gone]]
+        assert len(set(ids)) == len(ids) == self.loop.table._last_id
+        assert all((row.sock.closed, row.fd, row.phase) == (1, -1, Phase.CLOSED) for row in self.gone)
+        snapshots = json.loads(json.dumps([one.as_dict() for one in self.loop.table.snapshot()]))
+        assert [(one["id"], one["phase"]) for one in snapshots] == [(row.id, row.phase) for row in self.rows]
+
+
+Walk.TestCase.settings = tries(60)
+TestWalk = Walk.TestCase

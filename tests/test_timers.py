@@ -1,12 +1,16 @@
 """Timers: in order, at most those that were due when the stage began, and no memory of cancelled ones."""
 
+import contextlib
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from reactor.timers import PURGE_FROM, Timers
+from reactor.timers import PURGE_FROM, Timer, Timers
+from tests.properties import tries
 
 
 def run(timers: Timers, now: float) -> None:
@@ -82,6 +86,21 @@ def test_one_that_rearms_at_once_starves_nobody(timers: Timers, calls: list[Any]
     assert len(timers) == 1
 
 
+def test_those_that_were_cancelled_before_a_call_raises_are_forgotten(timers: Timers, calls: list[Any]) -> None:
+    def fail() -> None:
+        last.cancel()
+        raise KeyboardInterrupt
+
+    timers.add(1, fail, ())
+    timers.add(2, calls.append, (2,))
+    last = timers.add(3, calls.append, (3,))
+    with pytest.raises(KeyboardInterrupt):
+        run(timers, 5)
+    assert (len(timers), timers._cancelled) == (1, 0)
+    run(timers, 5)
+    assert calls == [2]
+
+
 def test_those_behind_a_call_that_raises_are_due_the_next_time(timers: Timers, calls: list[Any]) -> None:
     def fail() -> None:
         raise KeyboardInterrupt
@@ -131,3 +150,85 @@ def test_many_armed_ones_are_given_back_when_they_are_cancelled(timers: Timers, 
         timer.cancel()
         assert len(timers) <= 2 * (len(armed) - count) + PURGE_FROM + 1
     assert timers.next_at is None
+
+
+class Armed(NamedTuple):
+    """What a plain list knows of a timer; sorted, it is the order of the calls."""
+
+    at: float
+    number: int
+
+
+TIMES = st.integers(0, 10)
+ACTS = st.sampled_from(
+    ["return", "cancel the next", "cancel the last", "cancel all", "cancel itself", "arm another", "raise"]
+)
+
+
+class Alarms(RuleBasedStateMachine):
+    """A heap beside a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers, self.now = Timers(), 0
+        self.armed: list[Armed] = []
+        self.known: dict[int, Timer] = {}
+
+    def arm(self, at: float) -> int:
+        number = len(self.known)
+        self.known[number] = self.timers.add(at, print, (number,))
+        self.armed.append(Armed(at, number))
+        return number
+
+    def cancel(self, number: int) -> None:
+        self.known[number].cancel()
+        self.armed = [each for each in self.armed if each.number != number]
+
+    @rule(in_s=TIMES)
+    def add(self, in_s: int) -> None:
+        self.arm(self.now + in_s)
+
+    @rule(data=st.data())
+    def cancel_any(self, data: st.DataObject) -> None:
+        """Also one that has been called, or was cancelled before."""
+        if self.known:
+            self.cancel(data.draw(st.sampled_from(sorted(self.known))))
+
+    @rule(count=st.sampled_from([1, PURGE_FROM, 2 * PURGE_FROM]), in_s=TIMES)
+    def many_come_and_go(self, count: int, in_s: int) -> None:
+        for number in [self.arm(self.now + in_s) for _ in range(count)]:
+            self.cancel(number)
+
+    @rule(after_s=TIMES, acts=st.lists(ACTS, max_size=8))
+    def time_goes_on(self, after_s: int, acts: list[str]) -> None:
+        self.now += after_s
+        late = sorted(each for each in self.armed if each.at <= self.now)
+        with contextlib.closing(self.timers.due(self.now)) as calls:
+            for function, (number,) in calls:
+                assert (function, number) == (print, late[0].number)
+                self.armed.remove(late.pop(0))
+                act = acts.pop() if acts else "return"
+                gone = {"cancel the next": late[:1], "cancel the last": late[-1:], "cancel all": late}.get(act, [])
+                for each in [*gone]:
+                    self.cancel(each.number)
+                    late.remove(each)
+                if act == "cancel itself":
+                    self.cancel(number)
+                elif act == "arm another":
+                    self.arm(self.now)
+                elif act == "raise":
+                    return
+        assert late == [], "one was not called"
+
+    @invariant()
+    def the_next_one_is_known(self) -> None:
+        assert self.timers.next_at == min((each.at for each in self.armed), default=None)
+
+    @invariant()
+    def no_memory_of_what_is_gone(self) -> None:
+        assert len(self.armed) <= len(self.timers) <= 2 * len(self.armed) + PURGE_FROM + 2
+        assert self.timers._cancelled == len(self.timers) - len(self.armed)
+
+
+Alarms.TestCase.settings = tries(60)
+TestAlarms = Alarms.TestCase

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.buffers import JOIN_BYTES
@@ -22,6 +22,7 @@ from reactor.transports import (
     PlainTransport,
     ShutTransport,
 )
+from tests.properties import tries
 
 # Every error that the manual pages of send(2), recv(2) and shutdown(2) and of tcp(7), ip(7) and unix(7) name, and more.
 LOSSES = [
@@ -124,7 +125,7 @@ def test_sends_of_few_bytes_with_many_refusals_lose_nothing(seed: int) -> None:
 SIZES = st.sampled_from([1, 7, 16383, 16384, JOIN_BYTES - 1, JOIN_BYTES, JOIN_BYTES + 1, 300_000])
 
 
-@settings(deadline=None)
+@tries()
 @given(st.lists(SIZES, min_size=1, max_size=6), st.integers(1, 400_000), st.randoms(use_true_random=False))
 def test_whatever_the_sizes_each_flush_sends_at_most_its_budget(sizes: list[int], budget: int, rng: Any) -> None:
     written = [bytes([65 + n]) * size for n, size in enumerate(sizes)]
