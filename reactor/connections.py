@@ -30,7 +30,7 @@ from .needs import Need
 from .phases import RULES, End, Event, Phase
 from .snapshots import Kind
 from .table import Row
-from .transports import GONE, PLAIN, SHUT, PlainTransport
+from .transports import GONE, PLAIN, RECEIVE_BYTES, SHUT, PlainTransport
 
 log = logging.getLogger("reactor")
 LIVE = frozenset({Phase.IDLE, Phase.RECEIVING, Phase.WORKING})
@@ -51,7 +51,7 @@ class ConnectionRow(Row):
     kind: Kind = "stream"
     __slots__ = (
         "_need", "acceptor", "framing", "half_close", "inbox", "linger_from", "no_more", "outbox", "owing", "pending",
-        "progress", "reader", "request_at", "stalled_at", "transport", "wrote",
+        "progress", "rated", "reader", "request_at", "stalled_at", "transport", "wrote",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +71,7 @@ class ConnectionRow(Row):
         self.stalled_at: float | None = None  # since when the peer has taken nothing of the outbox
         self.progress = 0  # bytes_out at that time
         self.request_at: float = loop.now  # when the request under way began
+        self.rated: tuple[float, int] | None = None  # a request_at, and bytes_in before that request: for its rate
         self.linger_from: int | None = 0  # bytes_in when the lingering began; None: no need to linger
         self._need: Need | None = None
         if type(sockaddr) is tuple and sockaddr and type(sockaddr[0]) is str:
@@ -125,6 +126,8 @@ class ConnectionRow(Row):
         """Return when the phase, or a peer that takes nothing, has used up its time (monotonic s)."""
         if self.phase is Phase.RECEIVING:  # absolute: neither a byte nor some work in between gives it more time
             limit_s = self.limits.request_s
+            if self.limits.request_bytes_per_s is not None and not self.pause_reasons:  # else: its peer may be quick
+                limit_s = self.limits.request_lasts_s(self._request_bytes())
             deadline = None if limit_s is None else self.request_at + limit_s
         else:
             deadline = super().deadline_at()
@@ -137,6 +140,14 @@ class ConnectionRow(Row):
         if deadline is None or self.phase in (Phase.IDLE, Phase.FLUSHING) or self.pause_reasons:
             return stall  # who reads a long reply is not idle, and what we do not read meanwhile is not late
         return min(stall, deadline)
+
+    def _request_bytes(self) -> int:
+        """Return what has come of the request under way; asked after the turn in which it began, and from time to time."""
+        if self.rated is None or self.rated[0] != self.request_at:
+            # What a handler has taken of it in that turn is not known, but is no more than one recv(): in dubio pro reo.
+            begun = max(self.inbox_bytes, RECEIVE_BYTES) if self.owing else self.inbox_bytes
+            self.rated = (self.request_at, max(self.bytes_in - begun, 0))
+        return self.bytes_in - self.rated[1]
 
     def expire(self) -> None:
         """The time of the phase is up."""
@@ -151,17 +162,22 @@ class ConnectionRow(Row):
             and limits.write_stall_s is not None
             and now >= self.stalled_at + limits.write_stall_s
         ):
-            stalled = LimitError("write_stall_s", limits.write_stall_s, now - self.stalled_at, "the peer reads nothing")
-            self.end, self.detail = End.LIMIT, str(stalled)
-            self._cut(ConnectionLost(f"{self} was closed: {stalled}"))
+            self.give_up(
+                LimitError("write_stall_s", limits.write_stall_s, now - self.stalled_at, "the peer reads nothing")
+            )
         elif self.phase in LIVE:
             self._out_of_time(now)
+
+    def give_up(self, error: LimitError) -> None:
+        """End the row at once, whatever it has still to send."""
+        self.end, self.detail = End.LIMIT, str(error)
+        self._cut(ConnectionLost(f"{self} was closed: {error}"))
 
     def _out_of_time(self, now: float) -> None:
         """Tell the handler by a LimitError at its await, so that it can say goodbye; then the row ends."""
         name = RULES[self.phase].bounded_by or ""
         began_at = self.request_at if self.phase is Phase.RECEIVING else self.since
-        error = LimitError(name, getattr(self.limits, name), now - began_at, f"in phase {self.phase}")
+        error = self.limits.late(name, now - began_at, self.phase, self._request_bytes())
         self.no_more = error
         super().finish(End.LIMIT, str(error))
         self.fail(error)
@@ -187,6 +203,8 @@ class ConnectionRow(Row):
         super()._release()
 
     def _gone(self) -> None:
+        if self in self.loop.budget.rows:
+            self.loop.budget.forget(self)
         super()._gone()
         if self.acceptor is not None:
             self.acceptor.left(self)
@@ -208,6 +226,15 @@ class ConnectionRow(Row):
     def inbox_bytes(self) -> int:
         """Received and not yet consumed."""
         return (0 if self.inbox is None else len(self.inbox)) + self.framing.held_bytes
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What the row holds in memory: what waits on disk is not counted, what was sent of a large chunk is."""
+        inbox, outbox = self.inbox, self.outbox
+        held = self.pending + self.framing.buffered_bytes + (0 if inbox is None else len(inbox))
+        if outbox and type(outbox[0]) is memoryview:
+            held += memoryview(outbox[0].obj).nbytes - len(outbox[0])
+        return held
 
     @property
     def outbox_bytes(self) -> int:

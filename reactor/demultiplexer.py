@@ -48,7 +48,9 @@ class Demultiplexer:
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector: selectors.BaseSelector = selector if selector is not None else _best()
         wait = getattr(self._selector, "wait_rows", None)
-        self.wait = self._wait if wait is None else wait
+        self._all = self._wait if wait is None else wait
+        self.wait = self._all
+        self._most = self._next = 0
         self._barred: set[Row] = set()
         self._outer: Any = None  # what other loops watch: it holds the epoll set, whichever that is
         self._limit = FD_SETSIZE if isinstance(self._selector, selectors.SelectSelector) else None
@@ -64,6 +66,18 @@ class Demultiplexer:
             if not closed:
                 raise
             return closed
+
+    def take(self, most: int | None) -> None:
+        """Return at most so many rows at a time from now on, in a round robin; None: as many as ever."""
+        self.wait = self._all if most is None else self._wait_for_some
+        self._most = most or 0
+
+    def _wait_for_some(self, timeout_s: float | None) -> Batch:
+        batch = self._all(timeout_s)
+        if len(batch) <= self._most:
+            return batch
+        self._next = (self._next + self._most) % len(batch)  # those left out are announced again
+        return (batch[self._next :] + batch[: self._next])[: self._most]
 
     def set(self, row: Row, interest: int) -> None:
         """Make `interest` (READ, WRITE, both, 0) what the row waits for; no system call if it is already so.

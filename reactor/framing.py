@@ -68,6 +68,11 @@ class Framing(Generic[T]):
         return 0
 
     @property
+    def buffered_bytes(self) -> int:
+        """Those of `held_bytes` that are in memory: they count for the budget of the reactor."""
+        return self.held_bytes
+
+    @property
     def is_blank(self) -> bool:
         """Would a fresh one do as well for the next frame? Then a row that is idle need not keep this one."""
         return False
@@ -126,6 +131,10 @@ class _Mapped(Framing[U]):
     @property
     def held_bytes(self) -> int:
         return self._inner.held_bytes
+
+    @property
+    def buffered_bytes(self) -> int:
+        return self._inner.buffered_bytes
 
     def abandon(self) -> None:
         self._inner.abandon()

@@ -23,7 +23,7 @@ import socket
 import struct
 from typing import Any
 
-from .errors import Cancelled, EndOfStream, LimitError
+from .errors import Cancelled, EndOfStream
 from .green_handlers import Handler
 from .limits import Limits
 from .phases import EVENT_OF_END, RULES, End, Event, Phase
@@ -46,7 +46,7 @@ class GreenRow(Row):
     way = "greenlet"
     __slots__ = (
         "acceptor", "budget", "dry", "eof", "green", "lingered", "lingers", "moved", "moves", "no_more", "owing",
-        "request_at", "shut", "timeout_s", "waiters",
+        "request_at", "request_from", "shut", "timeout_s", "waiters",
     )  # fmt: skip
 
     def __init__(self, green: Handler, sock: Any, listener: str, limits: Limits, sockaddr: Any = None) -> None:
@@ -60,7 +60,7 @@ class GreenRow(Row):
         self.budget = limits.bytes_per_turn  # left of it: who never has to wait must let others have their turn
         self.eof = self.shut = False  # of the peer's side, of ours
         self.lingers, self.lingered = True, 0  # wait for the peer's end when ours is shut; bytes discarded meanwhile
-        self.request_at: float = loop.now
+        self.request_at, self.request_from = loop.now, 0  # when the request under way began, and bytes_in before it
         self.moves = self.moved = 0  # calls that succeeded; bytes in both directions when the row was last settled
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         green.rows.append(self)
@@ -115,7 +115,7 @@ class GreenRow(Row):
         if not self.owing:
             self.owing = True
             self.requests += 1
-            self.request_at = self.loop.now
+            self.request_at, self.request_from = self.loop.now, self.bytes_in - count
 
     def sent(self, count: int, green: Handler) -> None:
         """Note bytes of ours; who writes to somebody else (a chat) has answered its own peer with that, too."""
@@ -184,7 +184,7 @@ class GreenRow(Row):
 
     def _out_of_time(self, name: str, took_s: float) -> None:
         """A limit is reached: whoever is idle finds the end of its input, any other hears of it, and that once."""
-        error = LimitError(name, getattr(self.limits, name), took_s, f"in phase {self.phase}")
+        error = self.limits.late(name, took_s, self.phase, self.bytes_in - self.request_from)
         self.finish(End.LIMIT, str(error))
         greens = tuple(self.waiters)
         idle = self.phase is Phase.IDLE
@@ -228,7 +228,7 @@ class GreenRow(Row):
     def deadline_at(self) -> float | None:
         """Return when the phase or a wait is over (monotonic s)."""
         if self.phase is Phase.RECEIVING:  # absolute, as for every row
-            limit_s = self.limits.request_s
+            limit_s = self.limits.request_lasts_s(self.bytes_in - self.request_from)
             deadline = None if limit_s is None else self.request_at + limit_s
         else:
             deadline = super().deadline_at()

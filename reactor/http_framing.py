@@ -94,6 +94,11 @@ class HttpRequests(Framing[Request]):
         """See `Framing.held_bytes`."""
         return 0 if self._request is None else self._request.taken
 
+    @property
+    def buffered_bytes(self) -> int:
+        """See `Framing.buffered_bytes`."""
+        return 0 if self._request is None else self._request.buffered_bytes
+
     def abandon(self) -> None:
         """Close the file of an unfinished request."""
         if self._request is not None:
@@ -139,7 +144,7 @@ class HttpRequests(Framing[Request]):
         Browsers connect ahead of need, and one that finds a 408 on such a connection shows it to its user.
         """
         if isinstance(error, LimitError):
-            return response(408) if error.limit == "request_s" else b""
+            return response(408) if error.limit in ("request_s", "request_bytes_per_s") else b""
         return response(error.status if isinstance(error, BadRequest) else 400)
 
     # -- the head ---------------------------------------------------------------------------------------------------
@@ -218,6 +223,11 @@ class _Unfinished:
             self.total = wire_head + said.body_bytes
             # What moves to a file has to be taken as it comes: no number of bytes in the inbox is worth waiting for.
             self.need = Need(f"exactly {self.total}", self.total if self.total <= self._memory_bytes else 0)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What has left the inbox and is not in the file."""
+        return sum(map(len, self._parts))
 
     def __del__(self) -> None:
         self.abandon()  # of a framing without a row: nobody tells it

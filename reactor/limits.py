@@ -7,7 +7,10 @@ option by accident. `None` means off. Reactor-wide caps are keywords of `Reactor
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
+
+from .errors import LimitError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +42,8 @@ class Limits:
     handshake_s: float | None = 10  # of TLS, in the thread, child or greenlet that has the connection
     idle_s: float | None = 75  # nginx keepalive_timeout
     request_s: float | None = 30  # absolute, never reset by a byte: slowloris (CVE-2007-6750)
+    request_bytes_per_s: float | None = None  # on average; then request_s may be long (Kestrel: 240, Apache: 500)
+    request_grace_s: float = 5  # before that counts (Kestrel's MinRequestBodyDataRate)
     work_s: float | None = None
     write_stall_s: float | None = 30  # without any progress (nginx send_timeout is 60)
     linger_s: float = 2  # Apache's lingering close: 2 s between reads
@@ -56,6 +61,22 @@ class Limits:
                 "Limits: outbox_low_bytes <= outbox_high_bytes <= outbox_bytes must hold, but they are "
                 f"{self.outbox_low_bytes}, {self.outbox_high_bytes}, {self.outbox_bytes}"
             )
+
+    def request_lasts_s(self, received_bytes: int) -> float | None:
+        """Return how long a request may last of which so many bytes have come; None: for ever."""
+        if self.request_bytes_per_s is None:
+            return self.request_s
+        # Whole seconds: a peer that is just quick enough must not cost the heap of deadlines something for each byte.
+        slow_s = max(self.request_grace_s, math.ceil(received_bytes / self.request_bytes_per_s))
+        return slow_s if self.request_s is None else min(slow_s, self.request_s)
+
+    def late(self, name: str, took_s: float, phase: str, received_bytes: int) -> LimitError:
+        """Return the error of a row whose time is up by the limit `name`; a request may also have come too slowly."""
+        limit_s, rate = getattr(self, name), self.request_bytes_per_s
+        if name == "request_s" and rate is not None and (limit_s is None or took_s < limit_s):
+            hint = f"the least that a request may bring on average after {self.request_grace_s:g} s"
+            return LimitError("request_bytes_per_s", rate, received_bytes / took_s, hint)
+        return LimitError(name, limit_s, took_s, f"in phase {phase}")
 
     def replace(self, **changes: Any) -> Limits:
         """Return a copy with some limits changed; an unknown name is a TypeError."""

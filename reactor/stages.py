@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, ParamSpec
 
+from .budget import BUFFERED_BYTES, ByteBudget
 from .clock import Clock, MonotonicClock
 from .deadlines import Deadlines
 from .demultiplexer import Batch, Demultiplexer, Selector
@@ -50,6 +51,7 @@ class Stages:
     Args:
         limits: of every listener that brings none of its own.
         max_connections: rows of kind stream, over all listeners.
+        buffered_bytes: what all connections together may hold in memory; None: any number. See `budget`.
         selector: any selector of the standard module, closed with the loop; None: the platform's best.
         sockets: the module that makes sockets; a simulated world brings its own.
         clock: None: the system's monotonic one.
@@ -62,6 +64,7 @@ class Stages:
         *,
         limits: Limits = DEFAULTS,
         max_connections: int = MAX_CONNECTIONS,
+        buffered_bytes: int | None = BUFFERED_BYTES,
         selector: Selector | None = None,
         sockets: Any = socket,
         clock: Clock | None = None,
@@ -76,6 +79,7 @@ class Stages:
         self.table = Table()
         self.deadlines = Deadlines()
         self.timers = Timers()
+        self.budget = ByteBudget(self, buffered_bytes)
         self.demultiplexer = Demultiplexer(selector)
         self.dirty: list[Row] = []  # rows to settle
         self.again: deque[Row] = deque()  # rows with work that no selector will announce
@@ -228,6 +232,11 @@ class Stages:
 
     def _drain_on(self) -> None:
         """A stop was asked for: `Loop` says how it goes on."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What all connections hold in memory now, as of the end of the last turn."""
+        return self.budget.total_bytes
 
     # -- calls from outside -----------------------------------------------------------------------------------------
 

@@ -100,6 +100,7 @@ class StreamRow(ConnectionRow):
                 if frame.reply:
                     self._reply_early(frame.reply)
                 elif self.phase is _RECEIVING and self.interest == READ and self.no_more is None:
+                    self.loop.budget.note(self)
                     return  # as before: settle would find nothing to change, byte after byte of a slow peer
                 break
             fresh = 1 + len(inbox.ahead) - cut  # lines cut ahead are spoken for in this turn
@@ -278,6 +279,8 @@ class StreamRow(ConnectionRow):
         if self.half_close and not self.outbox and self.end is None:
             self.half_close = False
             self._shut_our_side()
+        if self.inbox is not None or self.outbox or self in self.loop.budget.rows:
+            self.loop.budget.note(self)
         self.loop.demultiplexer.set(self, self._wanted())
         self.loop.deadlines.guard(self)
 
@@ -318,7 +321,8 @@ class StreamRow(ConnectionRow):
             return wanted | READ
         # A row with a reader reads on, for its frame may be as long; unless it has frames and only waits for its turn.
         busy = self.reader is None or self.queued
-        full = busy and self.inbox is not None and len(self.inbox) >= self.limits.inbox_bytes
+        most = 1 if self.loop.budget.is_short else self.limits.inbox_bytes
+        full = busy and self.inbox is not None and len(self.inbox) >= most
         if self.phase in LIVE and self.no_more is None and not self.pause_reasons and not full:
             wanted |= READ
         return wanted

@@ -30,6 +30,7 @@ from reactor import (
     sleep,
     timeout,
 )
+from reactor.budget import ByteBudget
 from tests.driving import (
     ask,
     listen,
@@ -168,6 +169,76 @@ def test_slowloris_a_request_has_30_s_whatever_trickles_in(loop: Reactor, connec
     assert receive_all(loop, client) == b"421 request_s\n"
     assert row.end is End.LIMIT
     assert said[0].actual == pytest.approx(30)
+
+
+SLOW_RATE = {"request_s": 300, "request_bytes_per_s": 100, "request_grace_s": 5}
+
+
+def test_a_request_that_comes_too_slowly_ends_before_its_time(loop: Reactor, connect: Any, clock: ManualClock) -> None:
+    said: list[LimitError] = []
+    client = connect(listen(loop, goodbye(said), **SLOW_RATE))
+    row = only(loop)
+    ask(loop, client, bytes(5000) + b"\n", bytes(5000) + b"\n")  # of another request: of no help to the next
+    pass_time(loop, clock, 60)
+    client.sendall(b"x" * 99)
+    turn_until(loop, lambda: row.phase is Phase.RECEIVING)
+    pass_time(loop, clock, 4.9)
+    assert row.end is None
+    client.sendall(b"x" * 801)
+    turn_until(loop, lambda: row.bytes_in == 5901)
+    pass_time(loop, clock, 4)
+    assert row.end is None
+    pass_time(loop, clock, 0.1)
+    assert receive_all(loop, client) == b"421 request_bytes_per_s\n"
+    assert row.end is End.LIMIT
+    assert (said[0].allowed, said[0].actual) == (100, pytest.approx(100))
+
+
+def test_a_large_upload_that_comes_quickly_enough_has_its_time(loop: Reactor, connect: Any, clock: ManualClock) -> None:
+    client = connect(listen(loop, goodbye([]), **SLOW_RATE))
+    row = only(loop)
+    for second in range(280):
+        client.sendall(b"x" * 110)
+        turn_until(loop, lambda second=second: row.bytes_in == 110 * second + 110)
+        pass_time(loop, clock, 1)
+    assert row.end is None
+    ask(loop, client, b"\n", b"x" * 30_800 + b"\n")
+    pass_time(loop, clock, 70)  # idle is not slow
+    ask(loop, client, b"y\n", b"y\n")
+
+
+def test_what_the_handler_has_taken_counts_for_the_rate(loop: Reactor, connect: Any, clock: ManualClock) -> None:
+    async def sink(stream: Stream) -> None:
+        while await stream.read_some():
+            pass
+
+    client = connect(listen(loop, sink, **SLOW_RATE))
+    row = only(loop)
+    client.sendall(bytes(2000))
+    turn_until(loop, lambda: row.phase is Phase.RECEIVING)
+    client.sendall(bytes(2000))
+    turn_until(loop, lambda: row.bytes_in == 4000)
+    pass_time(loop, clock, 39.9)
+    assert row.end is None
+    pass_time(loop, clock, 0.1)
+    assert row.end is End.LIMIT
+
+
+def test_what_is_not_read_is_not_slow(loop: Reactor, connect: Any, clock: ManualClock) -> None:
+    client = connect(listen(loop, goodbye([]), **SLOW_RATE))
+    row = only(loop)
+    client.sendall(b"x")
+    turn_until(loop, lambda: row.phase is Phase.RECEIVING)
+    row.pause("a test")
+    turns(loop)
+    pass_time(loop, clock, 60)
+    assert row.end is None
+    row.resume("a test")
+    turns(loop)
+    pass_time(loop, clock, 4.9)
+    assert row.end is None
+    pass_time(loop, clock, 0.1)
+    assert row.end is End.LIMIT
 
 
 def test_the_clock_of_a_request_starts_with_its_first_byte(loop: Reactor, connect: Any, clock: ManualClock) -> None:
@@ -1334,6 +1405,7 @@ def test_a_random_walk_keeps_every_invariant(
     limits = {"frames_per_turn": dice.choice([1, 3, 32]), "outbox_high_bytes": dice.choice([100, 65536])}
     limits["outbox_low_bytes"] = limits["outbox_high_bytes"] // 4
     listener = listen(loop, serve, counting(dice.choice([4096, 200_000])), **limits)
+    loop.budget = ByteBudget(loop, dice.choice([None, 50_000, 500_000]))
     clients: list[Client] = []
     for _ in range(600):
         clients = [client for client in clients if not client.finished]
@@ -1361,6 +1433,8 @@ def test_a_random_walk_keeps_every_invariant(
         turns(loop, 2)
         assert not loop.dirty
         assert listener.row.members == len(streams(loop)) == loop.table.connections
+        assert loop.buffered_bytes == sum(row.buffered_bytes for row in streams(loop))
+        assert loop.budget.is_short or not any("budget" in row.paused for row in streams(loop))
         for row in streams(loop):
             assert row.phase is not Phase.CLOSED
             assert bool(row.interest & WRITE) is bool(row.outbox_bytes)
@@ -1376,6 +1450,7 @@ def test_a_random_walk_keeps_every_invariant(
     for _ in range(10):
         pass_time(loop, clock, 31)
     assert not streams(loop)
+    assert (loop.buffered_bytes, loop.budget.is_short) == (0, False)
     assert not loop.tasks
     assert [row for row in rows if row.waiting_at is not None] == []
     assert sorted(number for number, _ in ends.ends) == sorted(row.id for row in rows)

@@ -210,6 +210,22 @@ def test_a_batch_is_bounded_and_the_next_one_has_the_others(pair: Pair) -> None:
         assert first.keys() | second.keys() == rows.keys()
 
 
+def test_a_few_at_a_time_in_a_round_robin(demux: Any, pair: Pair) -> None:
+    rows = {}
+    for _ in range(10):
+        row, rows[row] = pair()
+        watch(demux, row, READ)
+        rows[row].send(b"x")
+    demux.take(3)
+    batches = [ready(demux) for _ in range(10)]
+    assert {len(batch) for batch in batches} == {3}
+    assert set().union(*batches) == rows.keys()
+    demux.take(10)
+    assert ready(demux).keys() == rows.keys()
+    demux.take(None)
+    assert ready(demux).keys() == rows.keys()
+
+
 # -- registering ------------------------------------------------------------------------------------------------------
 
 

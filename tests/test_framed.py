@@ -582,6 +582,24 @@ def test_request_s_counts_from_the_first_byte_of_each_frame(loop: Reactor, clock
     assert row.end is None
 
 
+def test_a_request_that_comes_too_slowly_is_told_so(loop: Reactor, clock: ManualClock, connect: Any) -> None:
+    client = connect(serving(loop, Upper, HttpRequests(), request_s=300, request_bytes_per_s=10, request_grace_s=2))
+    row = only(loop)
+    head = b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n"
+    client.sendall(head)
+    turn_until(loop, lambda: row.phase is Phase.RECEIVING)
+    for second in range(60):
+        client.sendall(b"x" * 10)
+        turn_until(loop, lambda second=second: row.bytes_in == len(head) + 10 * second + 10)
+        clock.advance(1)
+        turns(loop)
+    assert row.end is None
+    clock.advance(6)
+    assert receive_all(loop, client).startswith(b"HTTP/1.1 408 ")
+    assert row.end is End.LIMIT
+    assert "request_bytes_per_s" in row.detail
+
+
 @needs_proc
 def test_request_s_holds_while_a_body_is_spooled(loop: Reactor, clock: ManualClock, connect: Any) -> None:
     before = temporary_files()

@@ -174,6 +174,35 @@ def test_a_request_has_its_time_in_all_and_the_handler_hears_of_it_once(
     assert loop.table.ended[-1].end is End.LIMIT
 
 
+def test_a_request_that_comes_too_slowly_ends_before_its_time(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock
+) -> None:
+    heard: list[str] = []
+
+    def handle(sock: Any) -> None:
+        sock.sendall(sock.recv(1000))
+        try:
+            while sock.recv(10):
+                pass
+        except TimeoutError as error:
+            heard.append(str(error))
+
+    client = connect(serve(handle, request_s=300, request_bytes_per_s=10, request_grace_s=2))
+    ask(loop, client, bytes(1000), bytes(1000))
+    row = only(loop)
+    turns(loop)
+    clock.advance(50)
+    for second in range(10):
+        client.sendall(b"0123456789")
+        turn_until(loop, lambda second=second: row.bytes_in == 1010 + 10 * second)
+        turns(loop)
+        assert row.end is None
+        clock.advance(1)
+    turn_until(loop, lambda: row.end)
+    assert row.end is End.LIMIT
+    assert "request_bytes_per_s" in heard[0]
+
+
 def test_a_request_that_begins_after_a_rest_has_its_own_time(
     loop: Reactor, serve: Any, connect: Any, clock: ManualClock
 ) -> None:

@@ -14,7 +14,7 @@ from tests.properties import tries
 
 NAMES = [field.name for field in dataclasses.fields(Limits)]
 TIMES_THAT_MAY_BE_OFF = {"handshake_s", "idle_s", "request_s", "shortage_s", "work_s", "write_stall_s"}
-MAY_BE_OFF = {"connections", "connections_per_peer", "spool_bytes", *TIMES_THAT_MAY_BE_OFF}
+MAY_BE_OFF = {"connections", "connections_per_peer", "spool_bytes", "request_bytes_per_s", *TIMES_THAT_MAY_BE_OFF}
 COUNTS = {"connections", "connections_per_peer", "backlog", "accepts_per_turn", "frames_per_turn"}
 
 
@@ -25,6 +25,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (DEFAULTS.outbox_low_bytes, DEFAULTS.outbox_high_bytes) == (16 << 10, 64 << 10)
     assert (DEFAULTS.outbox_bytes, DEFAULTS.spool_bytes) == (16 << 20, 1 << 30)
     assert (DEFAULTS.idle_s, DEFAULTS.request_s, DEFAULTS.work_s, DEFAULTS.write_stall_s) == (75, 30, None, 30)
+    assert (DEFAULTS.request_bytes_per_s, DEFAULTS.request_grace_s) == (None, 5)
     assert (DEFAULTS.handshake_s, DEFAULTS.shortage_s) == (10, 1)
     assert (DEFAULTS.linger_s, DEFAULTS.linger_bytes) == (2, 64 << 10)
     assert DEFAULTS.connections is DEFAULTS.connections_per_peer is None
@@ -69,6 +70,25 @@ def test_replace_changes_a_copy_and_knows_its_names() -> None:
     assert changed.replace(idle_s=75) == DEFAULTS
     with pytest.raises(TypeError, match="idle"):
         DEFAULTS.replace(idle=5)
+
+
+def test_how_long_a_request_may_last() -> None:
+    assert DEFAULTS.request_lasts_s(10**9) == 30
+    assert Limits(request_s=None).request_lasts_s(0) is None
+    slow = Limits(request_s=100, request_bytes_per_s=10, request_grace_s=7)
+    assert [slow.request_lasts_s(received) for received in (0, 70, 71, 80, 81, 1000, 10**9)] == [7, 7, 8, 8, 9, 100, 100]
+    assert slow.replace(request_s=None).request_lasts_s(10**4) == 1000
+
+
+def test_which_limit_it_was() -> None:
+    slow = Limits(request_s=100, request_bytes_per_s=10)
+    assert str(slow.late("request_s", 8, "RECEIVING", 20)) == (
+        "request_bytes_per_s: 2.5 reached, 10 allowed; the least that a request may bring on average after 5 s"
+    )
+    assert str(slow.late("request_s", 100, "RECEIVING", 20)) == "request_s: 100 reached, 100 allowed; in phase RECEIVING"
+    assert str(DEFAULTS.late("request_s", 30, "RECEIVING", 20)) == "request_s: 30 reached, 30 allowed; in phase RECEIVING"
+    assert slow.replace(request_s=None).late("request_s", 8, "RECEIVING", 20).limit == "request_bytes_per_s"
+    assert slow.late("idle_s", 75, "IDLE", 20).limit == "idle_s"
 
 
 def test_they_are_frozen_and_have_names() -> None:

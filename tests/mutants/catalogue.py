@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from . import (
+    planted_budget,
     planted_clocks,
     planted_coroutines,
     planted_frames,
@@ -36,6 +37,7 @@ MUTANTS: list[Mutant] = [
     *planted_requests.MUTANTS,
     *planted_recordings.MUTANTS,
     *planted_spins.MUTANTS,
+    *planted_budget.MUTANTS,
 ]
 
 

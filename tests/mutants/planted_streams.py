@@ -125,8 +125,8 @@ MUTANTS = [
             ),
             fault(
                 "each-byte-is-settled", "engine.rest",
-                "self.interest == READ and self.no_more is None:\n                    return",
-                "self.interest == READ and self.no_more is None:\n                    self.mark()\n"
+                "                    self.loop.budget.note(self)\n                    return",
+                "                    self.loop.budget.note(self)\n                    self.mark()\n"
                 "                    return",
                 f"{STREAMS}test_a_slow_frame_is_not_settled_for_each_byte",
             ),

@@ -109,6 +109,7 @@ ENGINE = [
     Point("engine.read", "not now is neither an end nor a loss, and every byte that has come is read, unannounced"),
     Point("engine.write", "what was written is sent, once, in order, whatever the socket takes and refuses"),
     Point("engine.marks", "inbox and outbox are bounded, to the byte, and go on when there is room"),
+    Point("engine.budget", "all rows together hold no more than their budget; who asks for little never notices"),
     Point("engine.pause", "a paused row or listener rests until no reason is left, and loses nothing"),
     Point("engine.one", "a coroutine is resumed by what it waits for and nothing else, and a row has one reader"),
     Point("engine.accept", "an error of one connection costs no other, places are counted in and out, none is too many"),

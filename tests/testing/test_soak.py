@@ -87,7 +87,7 @@ class Run:
         self.clients: list[Client] = []
         self.world = Simulation(
             seed, faults=faults_of(self.draw), limits=limits_of(self.draw), descriptors=self.draw.choice([10, 1024]),
-            max_connections=self.draw.choice([4, 1000]),
+            max_connections=self.draw.choice([4, 1000]), buffered_bytes=self.draw.choice([None, 300, 20_000]),
         )  # fmt: skip
         for endpoint, handler in HANDLERS.items():
             self.world.reactor.listen(endpoint, handler)
@@ -105,6 +105,8 @@ class Run:
             self.world.advance(self.draw.choice([0.1, 1, 3, 6]))
         else:
             self.world.clock.advance(self.draw.choice([1, 100]))
+        rows = [row for row in self.world.reactor.table if row.kind == "stream"]
+        assert self.world.reactor.buffered_bytes == sum(row.buffered_bytes for row in rows)
 
     def act(self, client: Client) -> None:
         """Let a peer do something."""
