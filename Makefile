@@ -9,7 +9,7 @@ NEEDED := 3, 11
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test packages cov lint types check conformance mutants bench clean
+.PHONY: help demo test packages cov lint types check conformance mutants wasm bare selectors bench clean
 
 help:  ## list the targets
 	@echo "make TARGET [PYTHON=python3.X] [VENV=.venv] [ARGS=...]"
@@ -56,6 +56,17 @@ conformance:  ## CPython's own tests of socketserver and what is built on it, in
 
 mutants: $(VENV)/.installed-test  ## plant faults and see the tests catch them (ARGS='hosting.py' for some)
 	$(PY) -m tests.mutants $(ARGS)
+
+wasm: $(VENV)/.installed-test  ## the tests that make no real socket, on CPython on WebAssembly (gets node and Pyodide)
+	$(PY) -m tests.wasm $(ARGS)
+
+ELSEWHERE := --ignore=tests/packages --ignore=tests/conformance --ignore=tests/mutants
+bare: $(VENV)/.installed-test  ## the tests without fork, threads and socket pairs, but for those that need them
+	REACTOR_TESTS_WITHOUT=fork,thread,socketpair $(PY) -m pytest $(ELSEWHERE) $(ARGS)
+
+selectors: $(VENV)/.installed-test  ## the tests where poll is the best selector, then where select is
+	REACTOR_TESTS_WITHOUT=epoll,kqueue,devpoll $(PY) -m pytest $(ELSEWHERE) $(ARGS)
+	REACTOR_TESTS_WITHOUT=epoll,kqueue,devpoll,poll $(PY) -m pytest $(ELSEWHERE) $(ARGS)
 
 bench: $(VENV)/.installed  ## measure CPU per message (ARGS is passed on)
 	$(PY) -m benchmarks $(ARGS)

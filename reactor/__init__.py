@@ -38,6 +38,7 @@ from .http_framing import HttpRequests
 from .limits import Limits
 from .listeners import HostableServer, Listener
 from .observers import Observer, Turn
+from .permissions import Credentials, peer_credentials
 from .phases import End, Event, Phase
 from .reactor import Reactor
 from .recorder import BAD_ENDS, Recorder, masked
@@ -48,11 +49,11 @@ from .timers import Timer
 
 __all__ = [
     "BAD_ENDS", "AsyncStreamRequestHandler", "BlockingHandlerError", "BlockingHandlerWarning", "Cancelled", "Clock",
-    "ConnectionLost", "Datagram", "DrainReport", "End", "EndOfStream", "Endpoint", "Event", "Fixed", "Framing",
-    "FramingError", "HostableServer", "HttpRequests", "Inbox", "LengthPrefixed", "LimitError", "Limits", "Lines",
-    "Listener", "ManualClock", "MissingExtraError", "Need", "Netstring", "Observer", "Peer", "Phase", "Raw", "Reactor",
-    "ReactorError", "ReactorMixIn", "Recorder", "Row", "RowSnapshot", "Stream", "Table", "Task", "Timer", "Turn", "Until",
-    "masked", "sleep", "spawn", "timeout",
+    "ConnectionLost", "Credentials", "Datagram", "DrainReport", "End", "EndOfStream", "Endpoint", "Event", "Fixed",
+    "Framing", "FramingError", "HostableServer", "HttpRequests", "Inbox", "LengthPrefixed", "LimitError", "Limits",
+    "Lines", "Listener", "ManualClock", "MissingExtraError", "Need", "Netstring", "Observer", "Peer", "Phase", "Raw",
+    "Reactor", "ReactorError", "ReactorMixIn", "Recorder", "Row", "RowSnapshot", "Stream", "Table", "Task", "Timer", "Turn",
+    "Until", "masked", "peer_credentials", "sleep", "spawn", "timeout",
 ]  # fmt: skip
 
 __version__ = "0.1.0"

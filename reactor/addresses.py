@@ -5,7 +5,7 @@
 Rules: port 0 asks for a free port · a Unix path with a socket that nobody serves is replaced, one that is served is an
 error, and anything that is no socket is left alone (asyncio unlinks a *live* server's socket: cpython#121252) · at
 close the path is removed only while it still is ours · `unix://@name` is an abstract name (Linux), which has no
-permissions: any local user may connect.
+permissions: any local user may connect (but see `permissions.accept_only`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import stat
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
+
+from .permissions import AF_UNIX, bind_path
 
 _SCHEMES = {
     "tcp": ("inet", socket.SOCK_STREAM),
@@ -113,21 +115,25 @@ class Endpoint:
             raise ValueError(_not_understood(text, "a host and a port are needed (port 0 asks for a free one)"))
         return cls(scheme, "inet", type_, host=host, port=port)
 
-    def bind(self, backlog: int, sockets: Any = socket) -> socket.socket:
+    def bind(self, backlog: int, sockets: Any = socket, *, mode: int | None = None) -> socket.socket:
         """Return a bound, non-blocking socket (listening, if it is a stream). The caller closes it.
 
         Args:
             backlog: how many connections may wait, for a stream.
             sockets: the module that makes the socket.
+            mode: of a Unix path, from its first moment; None: as the umask says.
 
         Raises:
             OSError: the address cannot be had; the message names the endpoint.
+            ValueError: there is no path that could have this mode.
         """
+        if mode is not None and self.family != "unix":
+            raise ValueError(f"mode {mode:#o} for {self}: only the path of a Unix socket has a mode")
         try:
-            family, sockaddr = self._resolve()
+            family, sockaddr = self._resolve(sockets)
             sock: socket.socket = sockets.socket(family, self.type)
             try:
-                self._bind(sock, sockaddr, backlog, sockets)
+                self._bind(sock, sockaddr, backlog, sockets, mode)
             except BaseException:  # whatever ends the attempt must not leak the descriptor
                 sock.close()
                 raise
@@ -135,23 +141,23 @@ class Endpoint:
             raise type(error)(error.errno, f"cannot listen at {self}: {error.strerror or error}") from error
         return sock
 
-    def _resolve(self) -> tuple[int, Any]:
+    def _resolve(self, sockets: Any) -> tuple[int, Any]:
         """Return the address family and the address as the kernel wants it."""
         if self.family == "inet":
             found = socket.getaddrinfo(self.host, self.port, type=self.type, flags=socket.AI_PASSIVE)[0]
             return found[0], found[4]
-        if not hasattr(socket, "AF_UNIX"):
+        if sockets is socket and not hasattr(socket, "AF_UNIX"):
             raise OSError(errno.EAFNOSUPPORT, "this platform has no Unix sockets")
-        return socket.AF_UNIX, "\0" + self.path[1:] if self.path.startswith("@") else self.path
+        return AF_UNIX, "\0" + self.path[1:] if self.path.startswith("@") else self.path
 
-    def _bind(self, sock: socket.socket, sockaddr: Any, backlog: int, sockets: Any) -> None:
+    def _bind(self, sock: socket.socket, sockaddr: Any, backlog: int, sockets: Any, mode: int | None) -> None:
         if self.family == "unix":
             if sockaddr == self.path:  # not abstract
                 remove_stale(self.path, self.type, sockets)
-        elif self.type == socket.SOCK_STREAM and os.name == "posix":
-            # On Windows it would let another process take the port over (twisted#4195, trio#928).
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(sockaddr)
+            bind_path(sock, sockaddr, mode, _files(sockets))
+        else:
+            hold_port(sock, reuse=self.type == socket.SOCK_STREAM)
+            sock.bind(sockaddr)
         if self.type == socket.SOCK_STREAM:
             sock.listen(backlog)
         sock.setblocking(False)
@@ -160,6 +166,28 @@ class Endpoint:
         if self.family == "unix":
             return f"{self.scheme}://{self.path}"
         return f"{self.scheme}://{as_text((self.host, self.port))}"
+
+
+def hold_port(sock: Any, *, reuse: bool) -> None:
+    """Before bind(): let no other process have the port that this socket gets.
+
+    Args:
+        sock: the socket.
+        reuse: a port whose last connections are still in TIME_WAIT will do; for datagrams, one that others have, too.
+
+    On Windows SO_REUSEADDR lets another process bind the port that we serve, and take our clients (twisted#4195,
+    trio#928); SO_EXCLUSIVEADDRUSE forbids it to everybody, and TIME_WAIT is no obstacle there. Only receivers of a
+    multicast group share a port on purpose.
+    """
+    exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)  # only Windows has it
+    if exclusive is not None and _has_port(sock) and not (reuse and sock.type == socket.SOCK_DGRAM):
+        sock.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+    elif reuse and hasattr(socket, "SO_REUSEADDR"):  # WebAssembly has none
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def _has_port(sock: Any) -> bool:
+    return sock.family in (socket.AF_INET, socket.AF_INET6)
 
 
 def _files(sockets: Any) -> Any:
@@ -178,7 +206,7 @@ def remove_stale(path: str, type_: int, sockets: Any = socket) -> None:
             raise OSError(errno.EADDRINUSE, f"{path} exists and is no socket")
     except FileNotFoundError:
         return
-    with sockets.socket(socket.AF_UNIX, type_) as probe:
+    with sockets.socket(AF_UNIX, type_) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
@@ -195,7 +223,7 @@ def remove_stale(path: str, type_: int, sockets: Any = socket) -> None:
 
 def identity(sock: Any) -> tuple[str, int, int, Any] | None:
     """Return path, device and inode of a bound Unix socket (and who knows them), to see at close if it is still ours."""
-    if sock.family != getattr(socket, "AF_UNIX", None):
+    if sock.family != AF_UNIX:
         return None
     path = sock.getsockname()
     if not isinstance(path, str) or not path:

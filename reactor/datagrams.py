@@ -5,8 +5,8 @@ own, so the row stays LISTENING.
 
 Rules: a pending network error (ICMP, reported on the socket) costs no more than itself; asyncio once stopped reading
 for it (cpython#127057) · an empty packet is a packet · what does not fit was cut by the kernel and says so
-(`truncated`) · an answer that the kernel does not take now is dropped and counted, as networks do · never is an error
-answered by a packet (CVE-2024-2169).
+(`truncated`), or on Windows was lost and is counted · an answer that the kernel does not take now is dropped and
+counted, as networks do · never is an error answered by a packet (CVE-2024-2169).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ log = logging.getLogger("reactor")
 
 # RFC 768 and 791: at most 65,507 bytes of UDP payload; Unix datagrams can be longer and are cut here.
 PACKET_BYTES = 65536
+# Windows has none.
+HAS_RECVMSG = hasattr(socket.socket, "recvmsg")
 # Packets a turn; as many again wait for the next one, so that other rows get theirs.
 PACKETS_PER_TURN = 16
 # The socket is not (any more) one that can receive.
@@ -87,11 +89,12 @@ class DatagramRow(ListeningRow):
 
     def on_ready(self, ready: int) -> None:
         """Take up to PACKETS_PER_TURN packets."""
+        receive = self.sock.recvmsg if HAS_RECVMSG else self._recvfrom
         for _ in range(PACKETS_PER_TURN):
             if self.phase is not Phase.LISTENING or self.end is not None or self.pause_reasons:
                 return
             try:
-                data, _, flags, sockaddr = self.sock.recvmsg(PACKET_BYTES)
+                data, _, flags, sockaddr = receive(PACKET_BYTES)
             except OSError as error:
                 if not self._go_on(error):
                     return
@@ -99,6 +102,11 @@ class DatagramRow(ListeningRow):
             self.bytes_in += len(data)
             self.requests += 1
             self._hand_over(Datagram(data, sockaddr, self, bool(flags & socket.MSG_TRUNC)))
+
+    def _recvfrom(self, size: int) -> tuple[bytes, list[Any], int, Any]:
+        """As recvmsg(), which Windows has not; what does not fit is WSAEMSGSIZE there, and lost: see `_go_on`."""
+        data, sockaddr = self.sock.recvfrom(size)
+        return data, [], 0, sockaddr
 
     def _hand_over(self, packet: Datagram) -> None:
         if self.loop.observer is not None:

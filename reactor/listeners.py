@@ -10,6 +10,7 @@ import socket
 from typing import Any, Protocol
 
 from .addresses import as_text
+from .permissions import AF_UNIX
 from .phases import End
 
 
@@ -72,6 +73,6 @@ def endpoint_of(sock: Any) -> str:
     if not hasattr(sock, "family"):
         return f"descriptor {sock.fileno()}"  # a server that gets its requests elsewhere
     stream = sock.type == socket.SOCK_STREAM
-    if sock.family == getattr(socket, "AF_UNIX", None):
+    if sock.family == AF_UNIX:
         return ("unix://" if stream else "unix+dgram://") + as_text(sock.getsockname())
     return ("tcp://" if stream else "udp://") + as_text(sock.getsockname())

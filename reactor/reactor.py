@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,6 +21,7 @@ from . import servers
 from .acceptor import AcceptorRow, no_delay
 from .addresses import Endpoint, identity
 from .attaching import attach
+from .base_server import BaseServer
 from .coroutine_streams import Stream
 from .coroutines import Task, coroutine_of
 from .datagrams import DatagramRow
@@ -30,6 +31,7 @@ from .limits import Limits
 from .listeners import HostableServer, Listener, endpoint_of
 from .loop import Loop
 from .offload import ask, thread_id
+from .permissions import accept_of
 from .phases import End
 from .snapshots import RowSnapshot
 from .ways import Way
@@ -52,6 +54,8 @@ class Reactor(Loop):
         way: Way | None = None,
         limits: Limits | None = None,
         name: str = "",
+        mode: int | None = None,
+        allow_users: Collection[int] | None = None,
     ) -> Listener:
         """Listen at an endpoint.
 
@@ -64,24 +68,29 @@ class Reactor(Loop):
             way: how a blocking handler class runs: "framed", "greenlet", "inline", "thread", "fork".
             limits: for this listener and its rows; None: the reactor's.
             name: for logs and the table; by default the handler's name and the endpoint.
+            mode: of a Unix path, from its first moment, as 0o600; None: as the umask says.
+            allow_users: the user ids that may connect to a Unix stream socket, as the kernel tells them; others are closed
+                at once. None: whoever the path lets in, and everybody for an abstract name.
 
         Raises:
-            ValueError: the endpoint is not understood.
+            ValueError: the endpoint is not understood, or it is none that could have this mode or tell its users.
             OSError: it cannot be had.
             BlockingHandlerError: the handler blocks and nobody says how it may run.
         """
         self._check_open()
         limits = limits or self.limits
-        sock = self._socket_at(endpoint, limits.backlog)
+        sock = self._socket_at(endpoint, limits.backlog, mode)
         try:
-            return self._listen(sock, handler, framing, way, limits, name)
+            return self._listen(sock, handler, framing, way, limits, name, accept_of(sock, allow_users))
         except BaseException:  # whatever is wrong with the handler: the socket must not leak
             sock.close()
             raise
 
-    def _socket_at(self, endpoint: str | socket.socket, backlog: int) -> socket.socket:
+    def _socket_at(self, endpoint: str | socket.socket, backlog: int, mode: int | None = None) -> socket.socket:
         if isinstance(endpoint, str):
-            return Endpoint.parse(endpoint).bind(backlog, self.sockets)
+            return Endpoint.parse(endpoint).bind(backlog, self.sockets, mode=mode)
+        if mode is not None:
+            raise ValueError(f"mode {mode:#o} comes too late for {endpoint!r}, which is bound: give listen() an endpoint")
         endpoint.setblocking(False)
         return endpoint
 
@@ -93,6 +102,7 @@ class Reactor(Loop):
         way: Way | None,
         limits: Limits,
         name: str,
+        accept: Callable[[], tuple[Any, Any]] | None,
     ) -> Listener:
         at, address = endpoint_of(sock), sock.getsockname()  # what fails here must not leave a row behind
         name = name or f"{_name_of(handler)} {at}"
@@ -103,9 +113,11 @@ class Reactor(Loop):
             row: Any = DatagramRow(self, sock, name, limits, handler, self._spawn_returned)
         elif is_function and _is_async(handler):
             welcome = _Welcome(self, handler, name, limits)
-            row = welcome.row = AcceptorRow(self, sock, name, limits, welcome.take)
+            row = welcome.row = AcceptorRow(self, sock, name, limits, welcome.take, accept=accept)
         else:
             server = _server_on(sock, handler)
+            if accept is not None:
+                server.get_request = accept
             return attach(
                 self, server, way=way, framing=framing, limits=limits, name=name, owned=True, path=identity(sock)
             )
@@ -223,8 +235,8 @@ def _is_async(handler: Any) -> bool:
 def _server_on(sock: socket.socket, handler: Any) -> Any:
     """Return a plain server on a socket that is bound already, for a handler class."""
     kind = servers.TCPServer if sock.type == socket.SOCK_STREAM else servers.UDPServer
-    server = kind(sock.getsockname(), handler, bind_and_activate=False)
-    server.socket.close()
+    server = kind.__new__(kind)  # its __init__ would make a socket of its own
+    BaseServer.__init__(server, sock.getsockname(), handler)
     server.socket = sock
     if sock.type == socket.SOCK_DGRAM:
         sock.setblocking(True)  # it is part of each request, and handlers send on it

@@ -10,7 +10,9 @@ import contextlib
 import socket
 from typing import Any
 
+from .addresses import hold_port
 from .base_server import BaseServer
+from .permissions import bind_path
 
 
 class TCPServer(BaseServer):
@@ -23,6 +25,9 @@ class TCPServer(BaseServer):
 
     Raises:
         OSError: the address cannot be had; the socket is closed.
+
+    Attributes:
+        path_mode: of the path of a Unix socket, from its first moment, as 0o600; None: as the umask says.
     """
 
     address_family: int = socket.AF_INET
@@ -30,6 +35,7 @@ class TCPServer(BaseServer):
     request_queue_size = 5
     allow_reuse_address = False
     allow_reuse_port = False
+    path_mode: int | None = None
 
     def __init__(
         self,
@@ -49,8 +55,7 @@ class TCPServer(BaseServer):
 
     def server_bind(self) -> None:
         """Bind the socket, and learn the port that the system chose."""
-        if self.allow_reuse_address and hasattr(socket, "SO_REUSEADDR"):
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        hold_port(self.socket, reuse=bool(self.allow_reuse_address))
         # Only IP has port sharing: since Linux 6.12 a Unix socket refuses it (cpython#128916).
         if (
             self.allow_reuse_port
@@ -58,7 +63,10 @@ class TCPServer(BaseServer):
             and self.address_family in (socket.AF_INET, socket.AF_INET6)
         ):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self.socket.bind(self.server_address)
+        if self.path_mode is None:
+            self.socket.bind(self.server_address)
+        else:
+            bind_path(self.socket, self.server_address, self.path_mode)
         self.server_address = self.socket.getsockname()
 
     def server_activate(self) -> None:

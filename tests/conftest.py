@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 
-from reactor import ManualClock, Reactor
-from tests import driving
+from tests.platforms import lacking
+
+lacking.lack()  # before reactor is imported: it looks at the platform once
+
+from reactor import ManualClock, Reactor  # noqa: E402
+from tests import driving  # noqa: E402
+from tests.platforms import plugin  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """See tests/platforms."""
+    plugin.register(config)
 
 
 @pytest.fixture(params=list(driving.SELECTORS))

@@ -17,6 +17,7 @@ import importlib.util
 import os
 import re
 import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ NEEDS = {
     "unix": hasattr(socket, "AF_UNIX"),
     "forking": hasattr(os, "fork"),
     "greenlet": importlib.util.find_spec("greenlet") is not None,
+    "own_loop": hasattr(selectors.DefaultSelector, "fileno"),  # poll and select have no descriptor to watch
 }
 
 STARTED = re.compile(r"(\w*)\$ python examples/(\S+) ?(.*)")

@@ -174,7 +174,7 @@ def test_a_question_that_fails_is_not_waited_for(caplog: pytest.LogCaptureFixtur
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_in_a_child_the_loop_is_closed_and_says_so() -> None:
     with Reactor() as loop:
-        loop.fileno()  # with a waker
+        loop.step(0.001)  # with a waker
         pid = os.fork()
         if not pid:
             status = 1

@@ -35,6 +35,7 @@ class Description:
         self.references = 0
         self.error = 0  # pending: the next call gets it, and getsockopt(SO_ERROR)
         self.name: Any = None
+        self.mode = 0o755  # of a Unix path, under the usual umask
         self.peer_name: Any = None
         self.options: dict[tuple[int, int], Any] = {
             (socket.SOL_SOCKET, socket.SO_SNDBUF): network.send_bytes,

@@ -26,6 +26,8 @@ class SimulatedSockets:
         pairs: does `socketpair` work? On WebAssembly it does not, and a reactor then has no waker.
     """
 
+    AF_UNIX = AF_UNIX  # which the real module may lack
+
     def __init__(self, process: Process, *, pairs: bool = True) -> None:
         self.process, self._pairs = process, pairs
         self.files = process.network  # who knows the paths of Unix sockets

@@ -161,7 +161,17 @@ class Network:
         """
         if path not in self.paths:
             fail(errno.ENOENT)
-        return os.stat_result((stat.S_IFSOCK | 0o755, id(self.paths[path]), 1, 1, 0, 0, 0, 0, 0, 0))
+        return os.stat_result((stat.S_IFSOCK | self.paths[path].mode, id(self.paths[path]), 1, 1, 0, 0, 0, 0, 0, 0))
+
+    def chmod(self, path: str, mode: int) -> None:
+        """Set the mode of the path of a Unix socket.
+
+        Raises:
+            OSError: ENOENT.
+        """
+        if path not in self.paths:
+            fail(errno.ENOENT)
+        self.paths[path].mode = mode
 
     def unlink(self, path: str) -> None:
         """Remove the path of a Unix socket.

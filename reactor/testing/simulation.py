@@ -133,7 +133,7 @@ class Simulation:
 
     def _address_of(self, endpoint: str | Listener) -> tuple[Endpoint, int, Any]:
         parsed = Endpoint.parse(endpoint if isinstance(endpoint, str) else endpoint.endpoint)
-        return parsed, *parsed._resolve()
+        return parsed, *parsed._resolve(self._peers)
 
     # -- time -------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from .network import Process
 T = TypeVar("T")
 
 _FAULTY = frozenset({"accept", "recv", "recvfrom", "recvmsg", "send", "sendto"})
+_FAMILIES: dict[int, int] = {int(each): each for each in socket.AddressFamily}  # AF_UNIX may not be among them
 _ERROR_OPTION = (socket.SOL_SOCKET, socket.SO_ERROR)
 
 
@@ -93,9 +94,9 @@ class SimulatedSocket:
     # -- descriptors ------------------------------------------------------------------------------------------------
 
     @property
-    def family(self) -> socket.AddressFamily:
+    def family(self) -> int:
         """The address family."""
-        return socket.AddressFamily(self._description.family)
+        return _FAMILIES.get(self._description.family, self._description.family)
 
     @property
     def type(self) -> socket.SocketKind:

@@ -8,10 +8,13 @@ EAGAIN for whoever connects. What was sent lies with the receiver, and counts ag
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import struct
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from ..permissions import SO_PEERCRED
 from .descriptions import AF_UNIX, ERR, HUP, IN, OUT, RDHUP, Description, as_path, fail
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ class UnixEnd(Description):
 
     def __init__(self, network: Network) -> None:
         super().__init__(network, AF_UNIX, socket.SOCK_STREAM)
+        if hasattr(os, "getuid"):  # simulated processes are all of the user who runs them
+            self.options[socket.SOL_SOCKET, SO_PEERCRED] = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())
         self.peer: UnixEnd | None = None
         self.arrived = bytearray()
         self.read_shut = self.write_shut = self.listens = self.gone = False

@@ -47,12 +47,13 @@ ERRNOS: dict[str, tuple[str, ...]] = {
     "unregister": ("EBADF", "ENOENT"),
     "select": ("EINTR", "EBADF", "EINVAL", "EFAULT"),  # epoll_wait(2)
     "stat": PATHS,
+    "chmod": (*PATHS, "EIO", "EPERM", "EROFS"),
     "unlink": ("EACCES", "EBUSY", "EIO", "ELOOP", "ENOENT", "ENOMEM", "EPERM", "EROFS"),
 }  # fmt: skip
 # Calls that are sites as well, and that no simulated world makes: `sites` has a reason for each.
 REAL_ONLY = (
-    "recv_into", "recvfrom_into", "sendmsg", "sendall", "sendfile", "detach", "dup", "fstat", "fork", "waitpid", "kill",
-    "pidfd_open", "getaddrinfo", "set_wakeup_fd", "poll", "connect_ex", "do_handshake",
+    "recv_into", "recvfrom_into", "sendmsg", "sendall", "sendfile", "detach", "dup", "fstat", "fchmod", "fork", "waitpid",
+    "kill", "pidfd_open", "getaddrinfo", "set_wakeup_fd", "poll", "connect_ex", "do_handshake",
 )  # fmt: skip
 # "Not now": nothing is lost, and the call is made again (transports.NOT_NOW, and EINTR everywhere).
 TRANSIENT = frozenset({"EAGAIN", "EINTR", "ENOBUFS"})

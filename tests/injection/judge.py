@@ -145,7 +145,7 @@ def _closes_listener(hit: Hit) -> bool:
     """May this fault end a listener?"""
     file, _, call, via = hit.fault.key
     if call == "accept":
-        return hit.fault.errno in CLOSING and file == "acceptor"
+        return hit.fault.errno in CLOSING and file in ("acceptor", "permissions")
     if call == "recvmsg":
         return hit.fault.errno in FATAL_TO_PACKETS
     return call == "register" and "Acceptor" in via and hit.fault.errno not in PASSING

@@ -6,6 +6,7 @@ the system calls that count here.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -95,6 +96,16 @@ def half_requests(play: Play) -> None:
     play.run()
 
 
+def guarded(play: Play) -> None:
+    """A path that this user alone may connect to."""
+    play.listen(UNIX, handler=upper, mode=0o600, allow_users=(os.getuid(),))
+    for talk in _two(play, UNIX):
+        talk.say(b"hello\n", b"HELLO\n")
+        talk.client.send_eof()
+        talk.ends = "eof"
+    play.run()
+
+
 def framed(play: Play) -> None:
     play.listen(TCP, hosted(TCPServer, Upper, framing=Lines()))
     first, second = _two(play, TCP)
@@ -171,7 +182,7 @@ def stale_path(play: Play) -> None:
     """The socket of a server that has crashed, and a socket that the program has made itself."""
     peers = play.world._peers
     for kind, path in ((socket.SOCK_STREAM, UNIX), (socket.SOCK_DGRAM, UNIX_PACKETS)):
-        with peers.socket(socket.AF_UNIX, kind) as crashed:
+        with peers.socket(peers.AF_UNIX, kind) as crashed:
             crashed.bind(path.partition("://")[2])
     play.listen(UNIX, handler=upper)
     play.listen(UNIX_PACKETS, handler=twice)
@@ -387,7 +398,7 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
     for each in (
         echo, raw, half_requests, framed, framed_all, inline, packets, connect_ask_close, slow_reader, half_close, lingering,
         aborting, crowded, few_descriptors, refusing, woken, draining,
-        curious, failing_hooks, behind_our_back, stale_path, recorded,
+        curious, failing_hooks, behind_our_back, stale_path, recorded, guarded,
     )
 }  # fmt: skip
 KEYWORDS: dict[str, dict[str, Any]] = {"few_descriptors": {"descriptors": 6}, "refusing": {"descriptors": 6}}

@@ -41,6 +41,7 @@ REASONS: dict[str | Site, str] = {
     "signals": "signal.set_wakeup_fd fails for what is no socket only",
     ("addresses", "Endpoint._resolve", "getaddrinfo"): "no errno: a resolver has errors of its own",
     ("datagrams", "Datagram.reply", "send"): "calls DatagramRow.send",
+    ("datagrams", "DatagramRow._recvfrom", "recvfrom"): "where there is no recvmsg: tests/faults/test_packets.py",
     ("demultiplexer", "Demultiplexer.close", "close"): "the selector's own descriptor: no simulated selector has one",
     ("demultiplexer", "Demultiplexer._replace", "register"): _REAL,
     ("demultiplexer", "Demultiplexer._replace", "unregister"): _REAL,
@@ -70,9 +71,9 @@ REASONS: dict[str | Site, str] = {
     ("loop", "Loop.__exit__", "close"): "calls Loop.close",
     ("loop", "Loop.abandon", "close"): "in a forked child",
     ("loop", "Loop.close", "close"): "refers to the closing of selector and waker",
+    ("permissions", "_never_wider", "fchmod"): _REAL,
     ("reactor", "Reactor._socket_at", "bind"): "calls Endpoint.bind",
-    ("reactor", "_server_on", "close"): "the real socket of a server that gets another one",
-    ("reactor", "_server_on", "getsockname"): "as that",
+    ("reactor", "_server_on", "getsockname"): "a handler class that listens: the scenarios host servers of their own",
     ("reactor", "_server_on", "setblocking"): "as that",
     ("request_handlers", "BaseRequestHandler._handle_synchronously", "close"): _COROUTINE,
     ("request_handlers", "StreamRequestHandler.finish", "close"): _FILE,
@@ -86,12 +87,16 @@ REASONS: dict[str | Site, str] = {
 }
 # Where the call that a site names is made, if elsewhere.
 MADE_AT: dict[Site, Site] = {
+    ("permissions", "accept_of", "accept"): ("permissions", "accept_only.<locals>.accept_known", "accept"),
     ("acceptor", "AcceptorRow.__init__", "accept"): ("acceptor", "AcceptorRow._accept_one", "accept"),
     ("request_handlers", "_SocketWriter.write", "sendall"): ("request_handlers", "_SocketWriter.write", "send"),
 }
 # Sites that only a fault leads to, and the scenario and site of one that does.
 AFTER: dict[Site, tuple[str, Site]] = {
     ("addresses", "Endpoint.bind", "close"): ("echo", ("addresses", "Endpoint._bind", "bind")),
+    ("permissions", "accept_only.<locals>.accept_known", "close"): (
+        "guarded", ("permissions", "peer_credentials", "getsockopt")
+    ),
     ("reactor", "Reactor.listen", "close"): ("echo", ("reactor", "Reactor._listen", "getsockname")),
     ("hosting", "Host._give_back", "settimeout"): ("framed", ("demultiplexer", "Demultiplexer._register", "register")),
     ("waker", "WakerRow.__init__", "close"): ("woken", ("waker", "WakerRow.__init__", "setblocking")),

@@ -204,7 +204,7 @@ def make_world(plan: Plan, seed: int, chances: Faults, **keywords: Any) -> Simul
 
     for call in ("register", "unregister", "modify"):
         fails_before(selector, call)
-    for call in ("stat", "unlink"):
+    for call in ("stat", "unlink", "chmod"):
         fails_before(network, call)
     _forgetful(selector, plan)
     _closing(process, plan)

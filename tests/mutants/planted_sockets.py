@@ -57,17 +57,17 @@ MUTANTS = [
             ),
             fault(
                 "reuse-address-never", "socket.options",
-                "if self.allow_reuse_address and hasattr", "if False and hasattr",
+                "reuse=bool(self.allow_reuse_address)", "reuse=False",
                 f"{BINDING}test_reuse",
             ),
             fault(
                 "reuse-address-always", "socket.options",
-                "if self.allow_reuse_address and hasattr", "if hasattr",
+                "reuse=bool(self.allow_reuse_address)", "reuse=True",
                 f"{BINDING}test_reuse",
             ),
             fault(
                 "reuse-address-of-the-class", "socket.options",
-                "if self.allow_reuse_address and hasattr", "if type(self).allow_reuse_address and hasattr",
+                "reuse=bool(self.allow_reuse_address)", "reuse=bool(type(self).allow_reuse_address)",
                 f"{BINDING}test_reuse_may_be_said_of_one_server",
             ),
             fault(

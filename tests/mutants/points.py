@@ -113,6 +113,7 @@ ENGINE = [
     Point("engine.pause", "a paused row or listener rests until no reason is left, and loses nothing"),
     Point("engine.one", "a coroutine is resumed by what it waits for and nothing else, and a row has one reader"),
     Point("engine.accept", "an error of one connection costs no other, places are counted in and out, none is too many"),
+    Point("engine.guard", "who may not come does not: modes of paths, allowed users, ports of others on Windows"),
     Point("engine.packet", "no error of a packet, an answer or the network ends a packet socket; empty is a packet"),
     Point("frame.split", "every split of the same bytes gives the same frames"),
     Point("frame.switch", "no byte and no state is lost or shared when the framing changes, or is another row's"),

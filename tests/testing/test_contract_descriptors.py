@@ -2,12 +2,12 @@
 
 import errno
 import os
-import resource
 import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from reactor.permissions import AF_UNIX
 from reactor.testing.network import Process
 from tests.testing.test_contract_streams import code
 from tests.testing.worlds import World
@@ -22,7 +22,7 @@ def test_the_lowest_free_descriptor_is_given_out_again(world: World) -> None:
     second.close()
     first.close()
     assert world.socket(socket.AF_INET, socket.SOCK_STREAM).fileno() == low
-    assert world.socket(socket.AF_UNIX, socket.SOCK_DGRAM).fileno() == middle
+    assert world.socket(AF_UNIX, socket.SOCK_DGRAM).fileno() == middle
 
 
 def test_a_closed_socket(world: World, kind: str) -> None:
@@ -66,17 +66,23 @@ def test_detach_gives_the_descriptor_away(world: World) -> None:
 @pytest.fixture
 def no_descriptor_left(world: World) -> Iterator[Callable[[], None]]:
     """Give a function that leaves no descriptor to open."""
+    if world.is_simulated:
+
+        def exhaust() -> None:
+            world.under.process.limit = world.under.process.next_descriptor()
+
+        yield exhaust
+        return
+    import resource  # which WebAssembly has not
+
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
 
-    def exhaust() -> None:
+    def exhaust_kernel() -> None:
         lowest = os.dup(0)
         os.close(lowest)
-        if world.is_simulated:
-            world.under.process.limit = world.under.process.next_descriptor()
-        else:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
 
-    yield exhaust
+    yield exhaust_kernel
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 

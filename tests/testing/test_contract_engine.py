@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reactor import Reactor, Stream
+from reactor.permissions import AF_UNIX
 from tests.testing.test_contract_streams import LINGER_0
 from tests.testing.worlds import World
 
@@ -25,7 +26,7 @@ class Served:
     def connect(self, handler: Any, endpoint: str = "tcp://127.0.0.1:0", **options: int) -> Any:
         """Listen with a handler, and connect to it."""
         listener = self.loop.listen(endpoint, handler)
-        client = self.world.socket(socket.AF_UNIX if "unix" in endpoint else socket.AF_INET, socket.SOCK_STREAM)
+        client = self.world.socket(AF_UNIX if "unix" in endpoint else socket.AF_INET, socket.SOCK_STREAM)
         for name, value in options.items():
             client.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
         client.connect_ex(listener.address)

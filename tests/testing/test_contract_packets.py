@@ -4,6 +4,7 @@ import errno
 import socket
 from typing import Any
 
+from reactor.permissions import AF_UNIX
 from tests.testing.test_contract_streams import code
 from tests.testing.worlds import World
 
@@ -19,7 +20,7 @@ def udp(world: World, **options: int) -> Any:
 
 
 def unix(world: World, name: str = "") -> Any:
-    sock = world.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock = world.socket(AF_UNIX, socket.SOCK_DGRAM)
     if name:
         sock.bind(world.path(name))
     return sock
@@ -144,7 +145,7 @@ def test_a_unix_peer_that_is_closed(world: World) -> None:
 
 
 def test_a_pair_of_packet_sockets(world: World) -> None:
-    first, second = world.sockets.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    first, second = world.sockets.socketpair(AF_UNIX, socket.SOCK_DGRAM)
     with first, second:
         first.send(b"")
         first.send(b"x")

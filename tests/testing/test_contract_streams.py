@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reactor.permissions import AF_UNIX
 from tests.testing.worlds import World
 
 READ, WRITE, BOTH = 1, 2, 3
@@ -70,14 +71,14 @@ def test_the_names_of_unix_sockets(world: World) -> None:
 
 def test_an_abstract_name_is_bytes(world: World) -> None:
     name = f"\0reactor-{id(world)}"
-    listener = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = world.socket(AF_UNIX, socket.SOCK_STREAM)
     listener.bind(name)
     listener.listen(1)
     assert listener.getsockname() == name.encode()
     client = world.dial(listener)
     assert client.getpeername() == name.encode()
     listener.close()
-    another = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    another = world.socket(AF_UNIX, socket.SOCK_STREAM)
     another.bind(name)
 
 
@@ -89,7 +90,7 @@ def test_a_new_socket(world: World) -> None:
     assert tcp.getsockname() == ("0.0.0.0", 0)
     assert code(tcp.accept) == "EINVAL"
     assert world.ready(tcp, BOTH) == BOTH  # EPOLLHUP and EPOLLOUT
-    unix = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    unix = world.socket(AF_UNIX, socket.SOCK_STREAM)
     assert (code(unix.recv, 1), code(unix.send, b"x")) == ("EINVAL", "ENOTCONN")
     unix.shutdown(socket.SHUT_WR)
     assert unix.getsockname() == ""
@@ -318,7 +319,7 @@ def test_a_full_backlog_does_not_answer(world: World) -> None:
 
 def test_a_full_backlog_of_a_unix_listener(world: World) -> None:
     listener = world.listener("unix", backlog=1)
-    clients = [world.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(3)]
+    clients = [world.socket(AF_UNIX, socket.SOCK_STREAM) for _ in range(3)]
     assert [each.connect_ex(world.path("listener")) for each in clients] == [0, 0, errno.EAGAIN]
     listener.accept()[0].close()
     assert clients[2].connect_ex(world.path("listener")) == 0
@@ -378,22 +379,22 @@ def test_a_path_outlives_its_socket(world: World) -> None:
     listener = world.listener("unix")
     path = world.path("listener")
     listener.close()
-    client = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client = world.socket(AF_UNIX, socket.SOCK_STREAM)
     assert code(client.connect, path) == "ECONNREFUSED"
     assert code(client.connect, world.path("nowhere")) == "ENOENT"
-    another = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    another = world.socket(AF_UNIX, socket.SOCK_STREAM)
     assert code(another.bind, path) == "EADDRINUSE"
 
 
 def test_a_unix_socket_of_the_other_type(world: World) -> None:
     world.listener("unix")
-    packets = world.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    packets = world.socket(AF_UNIX, socket.SOCK_DGRAM)
     assert code(packets.connect, world.path("listener")) == "EPROTOTYPE"
 
 
 @pytest.mark.parametrize("name", ["path", "\0reactor-contract"])
 def test_a_connection_that_ends_takes_no_name_with_it(world: World, name: str) -> None:
-    listener = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = world.socket(AF_UNIX, socket.SOCK_STREAM)
     listener.bind(name if name[0] == "\0" else world.path(name))
     listener.listen(5)
     for _ in range(2):
@@ -416,7 +417,7 @@ def test_a_pair(world: World) -> None:
     first, second = world.sockets.socketpair()
     with first, second:
         first.setblocking(False)
-        assert (first.family, first.type) == (socket.AF_UNIX, socket.SOCK_STREAM)
+        assert (first.family, first.type) == (AF_UNIX, socket.SOCK_STREAM)
         assert code(first.recv, 1) == "EAGAIN"
         second.send(b"\0")
         assert first.recv(10) == b"\0"
@@ -470,7 +471,7 @@ def test_listening_without_a_name(world: World) -> None:
     listener.listen(5)  # twice is legal
     assert listener.getsockname()[0] == "0.0.0.0"
     assert listener.getsockname()[1] > 0
-    unix = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    unix = world.socket(AF_UNIX, socket.SOCK_STREAM)
     assert code(unix.listen, 1) == "EINVAL"
 
 

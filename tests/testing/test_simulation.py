@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reactor import Datagram, Limits, Phase, Stream, sleep, timeout
+from reactor.permissions import AF_UNIX
 from reactor.socketserver import DatagramRequestHandler, StreamRequestHandler
 from reactor.testing import Faults, LeakError, Simulation, Spinning
 
@@ -76,7 +77,7 @@ def test_unix_paths() -> None:
 def test_a_stale_unix_path_is_replaced_and_a_live_one_is_not() -> None:
     endpoint = "unix:///run/upper.sock"
     with Simulation() as world:
-        with world.reactor.sockets.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+        with world.reactor.sockets.socket(AF_UNIX, socket.SOCK_STREAM) as dead:
             dead.bind("/run/upper.sock")
         world.reactor.listen(endpoint, upper)
         with pytest.raises(OSError, match="is served by another process"):

@@ -5,6 +5,7 @@ import selectors
 import socket
 from typing import Any
 
+from reactor.permissions import AF_UNIX
 from reactor.testing.modules import SimulatedSockets
 from reactor.testing.network import Network, Process
 from reactor.testing.selector import SimulatedSelector
@@ -77,7 +78,7 @@ class World:
         return self._stack.enter_context(contextlib.closing(self.under.selector()))
 
     def listener(self, kind: str, backlog: int = 16, **options: int) -> Any:
-        family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
+        family = AF_UNIX if kind == "unix" else socket.AF_INET
         sock = self.socket(family, socket.SOCK_STREAM)
         for name, value in options.items():
             sock.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
