@@ -9,7 +9,7 @@ NEEDED := 3, 11
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test packages cov lint types check conformance mutants wasm bare selectors bench clean
+.PHONY: help demo test packages cov lint types check conformance mutants seeds soak wasm bare selectors bench clean
 
 help:  ## list the targets
 	@echo "make TARGET [PYTHON=python3.X] [VENV=.venv] [ARGS=...]"
@@ -67,6 +67,9 @@ bare: $(VENV)/.installed-test  ## the tests without fork, threads and socket pai
 selectors: $(VENV)/.installed-test  ## the tests where poll is the best selector, then where select is
 	REACTOR_TESTS_WITHOUT=epoll,kqueue,devpoll $(PY) -m pytest $(ELSEWHERE) $(ARGS)
 	REACTOR_TESTS_WITHOUT=epoll,kqueue,devpoll,poll $(PY) -m pytest $(ELSEWHERE) $(ARGS)
+
+soak: $(VENV)/.installed-test  ## abuse a server with thousands of connections (ARGS='--only churn', '--quick')
+	$(PY) -m tests.soak $(ARGS)
 
 bench: $(VENV)/.installed  ## measure CPU per message (ARGS is passed on)
 	$(PY) -m benchmarks $(ARGS)

@@ -16,11 +16,34 @@ lacking.lack()  # before reactor is imported: it looks at the platform once
 from reactor import ManualClock, Reactor  # noqa: E402
 from tests import driving  # noqa: E402
 from tests.platforms import plugin  # noqa: E402
+from tests.wakeups import Watch, lifted  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """See tests/platforms."""
+    """Register the marker of tests whose loops are woken for nothing on purpose; see tests/platforms for the rest."""
     plugin.register(config)
+    config.addinivalue_line("markers", "unwatched(why): the wake-ups of this test's loops are not counted")
+
+
+@pytest.fixture(scope="session")
+def watch_of_all_loops() -> Iterator[Watch]:
+    """Give the watch over the wake-ups of every loop of this process."""
+    with Watch().installed() as watch:
+        yield watch
+
+
+@pytest.fixture(autouse=True)
+def wake_ups(request: pytest.FixtureRequest, watch_of_all_loops: Watch) -> Iterator[Watch]:
+    """Fail a test one of whose loops was woken for nothing, again and again: see `wakeups`."""
+    watch_of_all_loops.begin()
+    if request.node.get_closest_marker("unwatched") is not None:
+        with lifted():
+            yield watch_of_all_loops
+        return
+    yield watch_of_all_loops
+    wrong = watch_of_all_loops.verdict()
+    if wrong:
+        pytest.fail(wrong, pytrace=False)
 
 
 @pytest.fixture(params=list(driving.SELECTORS))

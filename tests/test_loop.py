@@ -66,7 +66,7 @@ class Probe(Row):
 
     def on_ready(self, ready: int) -> None:
         self.log.append("ready")
-        self.sock.recv(1)
+        self.bytes_in += len(self.sock.recv(1))
         self.mark()
 
     def on_again(self) -> None:
