@@ -57,6 +57,9 @@ conformance:  ## CPython's own tests of socketserver and what is built on it, in
 mutants: $(VENV)/.installed-test  ## plant faults and see the tests catch them (ARGS='hosting.py' for some)
 	$(PY) -m tests.mutants $(ARGS)
 
+seeds: $(VENV)/.installed-test  ## 20,000 simulated worlds, each drawn from a seed (ARGS='--seed 7' for one)
+	$(PY) -m tests.seeds $(ARGS)
+
 wasm: $(VENV)/.installed-test  ## the tests that make no real socket, on CPython on WebAssembly (gets node and Pyodide)
 	$(PY) -m tests.wasm $(ARGS)
 

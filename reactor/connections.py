@@ -165,13 +165,17 @@ class ConnectionRow(Row):
             self.give_up(
                 LimitError("write_stall_s", limits.write_stall_s, now - self.stalled_at, "the peer reads nothing")
             )
-        elif self.phase in LIVE:
+        elif self.phase in LIVE and not self._begins():
             self._out_of_time(now)
 
     def give_up(self, error: LimitError) -> None:
         """End the row at once, whatever it has still to send."""
         self.end, self.detail = End.LIMIT, str(error)
         self._cut(ConnectionLost(f"{self} was closed: {error}"))
+
+    def _begins(self) -> bool:
+        """Has a request begun in this very turn? Then the row is idle no more, though only settle will say so."""
+        return self.phase is Phase.IDLE and self.marked and (self.owing or self.inbox_bytes > 0)
 
     def _out_of_time(self, now: float) -> None:
         """Tell the handler by a LimitError at its await, so that it can say goodbye; then the row ends."""

@@ -220,7 +220,9 @@ class _Join(Suspension):
             self._waiters.remove((runner, self))
 
 
-class _Sleep(Suspension):
+class Sleep(Suspension):
+    """Wait for a time; simulations ask for whom they have to wait."""
+
     __slots__ = ("_seconds", "_timer")
 
     def __init__(self, seconds: float) -> None:
@@ -249,7 +251,7 @@ def suspend(suspension: Suspension) -> Generator[Any, Any, Any]:
 
 async def sleep(seconds: float) -> None:
     """Let the others run for `seconds` (0: for one turn)."""
-    await suspend(_Sleep(seconds))
+    await suspend(Sleep(seconds))
 
 
 class timeout:

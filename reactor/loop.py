@@ -50,9 +50,7 @@ class Loop(Stages):
             RuntimeError: the loop runs already, or is closed.
         """
         with self._entered():
-            if self._stop_s is None:
-                self._report = None  # of a drain that `step` went through
-            self._make_waker()
+            self._begin()
             wakeup_fd = -1 if self._waker is None else self._waker.sender.fileno()
             self._signals = SignalWatch(self._signalled if handle_signals else None, wakeup_fd)
             with self._signals:
@@ -88,6 +86,11 @@ class Loop(Stages):
         finally:
             running.reset(token)
             self._in_turn = self._awake = False  # also if an exception has left the turn in the middle
+
+    def _begin(self) -> None:
+        """What `run` and `run_until` have in common: no report yet (`step` may have gone through a drain), and a waker."""
+        self._report = None
+        self._make_waker()
 
     def _make_waker(self) -> None:
         """On WebAssembly there are no socket pairs, and no other threads or signals to wake the loop either."""

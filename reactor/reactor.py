@@ -166,7 +166,7 @@ class Reactor(Loop):
         task.observed = True
         turn = self.turn if self.observer is None else self.recorded_turn
         with self._entered():
-            self._make_waker()
+            self._begin()
             while not task.done:
                 turn()
                 if self._report is not None:  # stop() was asked for, and the rows are drained

@@ -8,7 +8,7 @@ twisted#9780), so the heap is purged when more than half of it is cancelled.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from typing import Any
 
@@ -46,6 +46,10 @@ class Timers:
 
     def __len__(self) -> int:
         return len(self._heap)
+
+    def __iter__(self) -> Iterator[Timer]:
+        """Yield those that are not cancelled, in no order."""
+        return (timer for _, _, timer in tuple(self._heap) if timer.function is not None)
 
     @property
     def next_at(self) -> float | None:

@@ -127,6 +127,26 @@ def test_an_idle_connection_is_told_and_closed_after_75_s(loop: Reactor, connect
     assert [(ended.id, ended.end) for ended in loop.table.ended] == [(row.id, End.LIMIT)]
 
 
+def test_a_request_that_begins_in_the_turn_of_the_idle_deadline_is_received(
+    loop: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    """The machine was suspended: the first bytes of a request and the deadline are found in one turn."""
+    client = connect(listen(loop, echo))
+    row = only(loop)
+    turns(loop)
+    client.sendall(b"he")
+    pass_time(loop, clock, 3600)
+    assert (row.end, row.phase) == (None, Phase.RECEIVING)
+    pass_time(loop, clock, 29)
+    client.sendall(b"y\n")
+    turns(loop)
+    assert client.recv(10) == b"hey\n"
+    client.sendall(b"late")
+    turns(loop)
+    pass_time(loop, clock, 30)
+    assert row.end is End.LIMIT  # it has the time of any request
+
+
 def test_each_request_re_arms_the_idle_deadline_and_costs_the_heap_nothing(
     loop: Reactor, connect: Any, clock: ManualClock
 ) -> None:

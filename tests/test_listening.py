@@ -12,6 +12,7 @@ from reactor import End, Limits, Listener, ManualClock, Phase, Reactor, Stream
 from reactor.acceptor import AcceptorRow
 from reactor.listening import REFUSED_S
 from reactor.socketserver import BaseRequestHandler, StreamRequestHandler
+from reactor.testing import Faults, Simulation
 from tests.driving import ask, listen, only, streams, turn_until, turns
 from tests.running import descriptors
 
@@ -49,6 +50,41 @@ def test_what_connects_to_a_paused_listener_waits_in_the_backlog(loop: Reactor, 
     loop.step()
     assert listener.row.phase is Phase.LISTENING
     ask(loop, client, b"", b"hello\n")
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:80", "udp://127.0.0.1:80"])
+@pytest.mark.parametrize("shortage", ["ENOSPC", "ENOMEM"])
+def test_a_selector_without_room_is_tried_again_a_second_later(
+    shortage: str, endpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """epoll_ctl(2) at the resuming: it was the end of the listener, and a reset for all who waited in its backlog."""
+    with Simulation(faults=Faults(at=(("register", 2, shortage), ("register", 3, shortage)))) as world:
+        listener = world.reactor.listen(endpoint, echo if "tcp" in endpoint else nothing)
+        listener.pause()
+        world.run_until_quiet()
+        listener.resume()
+        world.run_until_quiet()
+        assert (listener.row.phase, listener.row.paused) == (Phase.PAUSED, {"selector"})
+        assert "tries again in 1 s" in caplog.text
+        world.advance(1.9)
+        assert listener.row.phase is Phase.PAUSED
+        world.advance(0.1)
+        assert listener.row.phase is Phase.LISTENING
+        if "tcp" in endpoint:
+            client = world.connect(endpoint)
+            client.send(b"hello\n")
+            world.run_until_quiet()
+            assert client.take() == b"hello\n"
+
+
+def test_a_selector_that_refuses_a_listener_for_good_ends_it() -> None:
+    with Simulation(faults=Faults(at=(("register", 2, "EPERM"),)), strict=False) as world:
+        listener = world.reactor.listen("tcp://127.0.0.1:80", echo)
+        listener.pause()
+        world.run_until_quiet()
+        listener.resume()
+        world.run_until_quiet()
+        assert (listener.row.phase, listener.row.end) == (Phase.CLOSED, End.ABORTED)
 
 
 def test_it_goes_on_only_when_no_reason_is_left(loop: Reactor, connect: Any) -> None:

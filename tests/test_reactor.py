@@ -616,6 +616,31 @@ def test_a_drain_that_was_stepped_through_does_not_end_the_next_run(loop: Reacto
     assert ran == [1]
 
 
+def test_a_stop_after_a_drain_that_was_stepped_through_drains_again(loop: Reactor, connect: Any) -> None:
+    """The report of the first drain was taken for that of the second: run() returned at once, and listened on."""
+    loop.stop(drain_s=0)
+    loop.step()
+    listener = listen(loop, echo)
+    client = connect(listener)
+    loop.step()
+    loop.stop(drain_s=0)
+    report = loop.run(handle_signals=False)
+    assert len(report.aborted) == 1
+    assert len(loop.table) <= 1  # the waker
+    client.close()
+
+
+def test_a_drain_that_was_stepped_through_does_not_cancel_what_is_run_then(loop: Reactor) -> None:
+    loop.stop(drain_s=0)
+    loop.step()
+
+    async def answer() -> int:
+        await sleep(0)
+        return 42
+
+    assert loop.run_until(answer) == 42
+
+
 def test_a_server_is_hosted_once_at_a_time(loop: Reactor) -> None:
     server = ours.ThreadingTCPServer(("127.0.0.1", 0), ours.BaseRequestHandler)
     listener = loop.add(server)

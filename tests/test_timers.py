@@ -152,6 +152,14 @@ def test_many_armed_ones_are_given_back_when_they_are_cancelled(timers: Timers, 
     assert timers.next_at is None
 
 
+def test_those_that_are_armed_can_be_looked_at(timers: Timers, calls: list[Any]) -> None:
+    armed = [timers.add(at, calls.append, (at,)) for at in (3, 1, 2)]
+    armed[1].cancel()
+    assert sorted((timer.at, timer.args) for timer in timers) == [(2, (2,)), (3, (3,))]
+    run(timers, 2)
+    assert [timer.at for timer in timers] == [3]
+
+
 class Armed(NamedTuple):
     """What a plain list knows of a timer; sorted, it is the order of the calls."""
 

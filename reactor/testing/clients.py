@@ -34,6 +34,7 @@ class Client:
         self._received = bytearray()
         self._reads = True
         self._eof_wanted = self._close_wanted = False
+        self._send_was_reset = False  # the kernel tells a reset once: to `send`, then `recv` finds a plain end
         self._ended: Literal["", "eof", "reset"] = ""
 
     # -- what a test says -------------------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ class Client:
                 return True
             moved = True
             if not data:
-                self._ended = "eof"
+                self._ended = "reset" if self._send_was_reset else "eof"
             self._received += data
         return moved
 
@@ -135,7 +136,8 @@ class Client:
             if self._eof_wanted and not self._is_shut:
                 self._sock.shutdown(socket.SHUT_WR)
                 moved = True
-        except OSError:
+        except OSError as error:
+            self._send_was_reset |= isinstance(error, ConnectionResetError)
             self._outbox.clear()
             if self._reads and not self._ended:
                 self._ended = "reset"

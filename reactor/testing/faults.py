@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,8 @@ class Faults:
         resets: the chance that `recv` or `send` finds the connection reset by the peer.
         delay_s: the shortest and the longest time (s) that bytes, connections and packets are under way; the order
             within a connection is kept, that between connections is not.
-        at: (call, nth, errno name): the nth `recv`, `send`, `accept`, `socket`, ... of the reactor fails with it.
+        at: (call, nth, errno name): the nth `recv`, `send`, `accept`, `socket`, `close`, ... of the reactor fails with it,
+            or the nth `register`, `modify`, `unregister` or `select` of its selector.
 
     Raises:
         ValueError: a chance is not one, a delay is negative, or an errno is unknown.
@@ -64,9 +66,10 @@ class FaultPlan:
         self.faults, self._random = faults, random
         self._at = {(call, nth): getattr(errno, name) for call, nth, name in faults.at}
         self._calls: Counter[str] = Counter()
+        self.struck: list[tuple[Any, str]] = []  # the sockets that faults fell on, as the kernel knows them, and the calls
 
-    def before(self, call: str) -> None:
-        """Count a call.
+    def before(self, call: str, on: Any = None) -> None:
+        """Count a call on a socket (None: on none).
 
         Raises:
             OSError: it is one of those that are to fail.
@@ -75,15 +78,19 @@ class FaultPlan:
             self._calls[call] += 1
             code = self._at.get((call, self._calls[call]))
             if code is not None:
+                self.struck.append((on, call))
                 raise OSError(code, f"{os.strerror(code)} (injected)")
 
     def says_not_now(self) -> bool:
         """Does this call say EAGAIN though it could go on?"""
         return self._falls(self.faults.would_block)
 
-    def resets(self) -> bool:
+    def resets(self, call: str, on: Any) -> bool:
         """Does this call find the connection reset?"""
-        return self._falls(self.faults.resets)
+        falls = self._falls(self.faults.resets)
+        if falls:
+            self.struck.append((on, call))
+        return falls
 
     def taken(self, size: int) -> int:
         """Return how many of `size` bytes a send may take."""

@@ -62,6 +62,8 @@ class SimulatedSockets:
         """
         if not self._pairs:
             raise NotImplementedError("this simulated platform has no socket pairs")
+        if self.process.plan is not None:
+            self.process.plan.before("socketpair")
         first: Any = self._description(family, type)
         second: Any = self._description(family, type)
         first.pair(second)

@@ -11,6 +11,7 @@ promise, so it is drawn anew each time.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import selectors
 from collections.abc import Mapping
@@ -55,6 +56,7 @@ class SimulatedSelector(selectors.BaseSelector):
         if fd in self._keys:
             raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
         description = self._description(fd)
+        self._may_fail("register", description)
         if (fd, description) in self._watched:
             fail(errno.EEXIST)
         self._watched[fd, description] = events
@@ -67,6 +69,7 @@ class SimulatedSelector(selectors.BaseSelector):
         if key.events != events:
             try:
                 description = self._description(key.fd)
+                self._may_fail("modify", description)
                 if (key.fd, description) not in self._watched:
                     fail(errno.ENOENT)
             except OSError:
@@ -81,9 +84,15 @@ class SimulatedSelector(selectors.BaseSelector):
         key = self.get_key(fileobj)
         del self._keys[key.fd]
         description = self.process.files.get(key.fd)
+        with contextlib.suppress(OSError):  # "raised if the file was closed since it was registered"
+            self._may_fail("unregister", description)
         if description is not None:
             self._watched.pop((key.fd, description), None)
         return key
+
+    def _may_fail(self, call: str, on: Any = None) -> None:
+        if self.process.plan is not None:
+            self.process.plan.before(call, on)
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
         """See `selectors.BaseSelector.get_key`."""
@@ -127,6 +136,10 @@ class SimulatedSelector(selectors.BaseSelector):
         """
         network = self.process.network
         until_s = None if timeout is None else network.clock.now() + max(timeout, 0.0)
+        try:
+            self._may_fail("select")
+        except InterruptedError:
+            return []  # as every selector of the standard module
         while True:
             network.deliver()
             told, ready = self._ready()
@@ -135,7 +148,8 @@ class SimulatedSelector(selectors.BaseSelector):
                 return ready
             if until_s is not None and network.clock.now() >= until_s:
                 return []
-            self._jump(until_s)
+            if not network.let_peers_act():  # time stands still while anything can be done
+                self._jump(until_s)
 
     def _jump(self, until_s: float | None) -> None:
         network = self.process.network

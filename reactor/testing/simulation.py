@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from ..addresses import Endpoint
-from ..coroutines import _Sleep
+from ..coroutines import Sleep
 from ..limits import DEFAULTS, Limits
 from ..listeners import Listener
 from ..observers import Observer
@@ -184,9 +184,9 @@ class Simulation:
 
     def _sleepers(self) -> Iterator[float]:
         """When each coroutine that sleeps wakes up."""
-        for at_s, _, timer in self.reactor.timers._heap:
-            if timer.args and isinstance(timer.args[0], _Sleep):
-                yield at_s
+        for timer in self.reactor.timers:
+            if timer.args and isinstance(timer.args[0], Sleep):
+                yield timer.at
 
     def _dues(self, otherwise_s: float) -> tuple[float, float]:
         """When the next deadline and the next timer are due."""

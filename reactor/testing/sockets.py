@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 _FAULTY = frozenset({"accept", "recv", "recvfrom", "recvmsg", "send", "sendto"})
 _FAMILIES: dict[int, int] = {int(each): each for each in socket.AddressFamily}  # AF_UNIX may not be among them
+# What a blocking call waits for. To Python EALREADY and EINPROGRESS are a BlockingIOError, too: only connect() says them.
+_NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+_CONNECTING = _NOT_NOW | {errno.EALREADY, errno.EINPROGRESS}
 _ERROR_OPTION = (socket.SOL_SOCKET, socket.SO_ERROR)
 
 
@@ -51,7 +54,7 @@ class SimulatedSocket:
             try:
                 result = self._once(call, function, *args)
             except BlockingIOError as error:
-                if self._timeout_s == 0:
+                if self._timeout_s == 0 or error.errno not in (_CONNECTING if call == "connect" else _NOT_NOW):
                     self._note(call, error)
                     raise
             except OSError as error:  # no progress: it may say the same for ever (EMFILE)
@@ -76,11 +79,11 @@ class SimulatedSocket:
             fail(errno.EBADF)
         plan = self.process.plan
         if plan is not None:
-            plan.before(call)
+            plan.before(call, self._description)
             if call in _FAULTY:
                 if self._timeout_s == 0 and plan.says_not_now():
                     fail(errno.EAGAIN)
-                if call in ("recv", "send") and plan.resets():
+                if call in ("recv", "send") and plan.resets(call, self._description):
                     self._description.break_off()
         return function(*args)
 
@@ -119,6 +122,11 @@ class SimulatedSocket:
             self._network.trace.add(self._network.clock.now(), f"{self.process.name} {fd}", "close", None)
             self._network.calls += 1
             self.process.close(fd)
+            self._may_fail("close")  # close(2): the descriptor is gone all the same
+
+    def _may_fail(self, call: str) -> None:
+        if self.process.plan is not None:
+            self.process.plan.before(call, self._description)
 
     def _decref_socketios(self) -> None:
         self._io_refs -= 1
@@ -145,7 +153,8 @@ class SimulatedSocket:
 
     def setblocking(self, flag: bool) -> None:
         """See `socket.socket.setblocking`."""
-        self.settimeout(None if flag else 0.0)
+        self._may_fail("setblocking")
+        self._timeout_s = None if flag else 0.0
 
     def getblocking(self) -> bool:
         """See `socket.socket.getblocking`."""
@@ -155,6 +164,7 @@ class SimulatedSocket:
         """See `socket.socket.settimeout`; the time is that of the simulation."""
         if timeout_s is not None and timeout_s < 0:
             raise ValueError("Timeout value out of range")
+        self._may_fail("settimeout")
         self._timeout_s = timeout_s
 
     def gettimeout(self) -> float | None:
@@ -204,6 +214,7 @@ class SimulatedSocket:
 
     def getsockname(self) -> Any:
         """Return our address."""
+        self._may_fail("getsockname")
         if self._fd < 0:
             fail(errno.EBADF)
         name = self._description.name
@@ -213,6 +224,7 @@ class SimulatedSocket:
 
     def getpeername(self) -> Any:
         """Return the peer's address."""
+        self._may_fail("getpeername")
         description = self._description
         if self._fd < 0:
             fail(errno.EBADF)

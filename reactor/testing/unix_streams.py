@@ -2,7 +2,8 @@
 
 What it is: the states and errors of unix(7). What it is not: TCP with another address. A connection is there at once, a
 closed end shuts both directions of the other, there is no reset but for input that nobody read, and a full backlog is
-EAGAIN for whoever connects. What was sent lies with the receiver, and counts against the sender's buffer.
+EAGAIN for whoever connects. What was sent lies with the receiver, and counts against the sender's buffer. With delays
+(`Faults.delay_s`) it takes its time to get there, as if the sender had been descheduled; a kernel needs none.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class UnixEnd(Description):
         self.read_shut = self.write_shut = self.listens = self.gone = False
         self.queue: deque[UnixEnd] = deque()
         self.backlog = 0
+        self._under_way = 0  # bytes that have been sent, and have not come
+        self._last_at = 0.0
 
     def pair(self, other: UnixEnd) -> None:
         """Connect two ends."""
@@ -54,7 +57,7 @@ class UnixEnd(Description):
             mask |= IN | RDHUP
         if self.arrived:
             mask |= IN
-        if self.peer is None or 4 * len(self.peer.arrived) <= self.send_bytes:
+        if self.peer is None or 4 * self._unread() <= self.send_bytes:
             mask |= OUT
         return mask
 
@@ -110,11 +113,26 @@ class UnixEnd(Description):
             fail(errno.EPIPE)
         if self.error:
             fail(self.take_error())
-        room = self.send_bytes - len(self.peer.arrived)
+        room = self.send_bytes - self._unread()
         if room <= 0 and data:
             fail(errno.EAGAIN)
-        self.peer.arrived += data[:room]
-        return min(room, len(data))
+        taken = data[:room]
+        self._under_way += len(taken)
+        self._on_its_way(self._arrive, taken)
+        return len(taken)
+
+    def _unread(self) -> int:
+        """How many bytes count against our buffer."""
+        return self._under_way + (0 if self.peer is None else len(self.peer.arrived))
+
+    def _on_its_way(self, *call: Any) -> None:
+        self._last_at = self.network.arrival(self._last_at)
+        self.network.at(self._last_at, *call)
+
+    def _arrive(self, data: bytes) -> None:
+        self._under_way -= len(data)
+        if self.peer is not None and not self.peer.gone:
+            self.peer.arrived += data
 
     def shutdown(self, how: int) -> None:
         """See shutdown(2)."""
@@ -123,32 +141,40 @@ class UnixEnd(Description):
         self.read_shut |= reads
         self.write_shut |= writes
         if self.peer is not None:
-            self.peer.read_shut |= writes
             self.peer.write_shut |= reads
+            if writes:
+                self._on_its_way(self.peer._on_eof)
+
+    def _on_eof(self) -> None:
+        self.read_shut = True
 
     def release(self) -> None:
         """The last descriptor is closed."""
         self.gone = True
         for end in self.queue:
-            self._end(end, reset=True)
+            end._leave(reset=True)
         self.queue.clear()
-        self._end(self, reset=bool(self.arrived))
+        self._leave(reset=bool(self.arrived))
         self.listens = False
         self.network.unbind(self)
 
     def break_off(self) -> None:
         """The peer is killed with unread input: the one way to a reset."""
         if self.peer is not None:
-            self.peer.gone = True
-            self._end(self.peer, reset=True)
-            self._end(self, reset=True)
+            self.gone = self.peer.gone = True
+            self._on_end(reset=True)
+            self.peer._on_end(reset=True)
 
-    def _end(self, end: UnixEnd, reset: bool) -> None:
-        end.gone = True
-        if end.peer is not None:
-            end.peer.read_shut = end.peer.write_shut = True
-            if reset:
-                end.peer.error = errno.ECONNRESET
+    def _leave(self, reset: bool) -> None:
+        self.gone = True
+        if self.peer is not None:
+            self._on_its_way(self.peer._on_end, reset)
+
+    def _on_end(self, reset: bool) -> None:
+        """The peer is closed."""
+        self.read_shut = self.write_shut = True
+        if reset:
+            self.error = errno.ECONNRESET
 
 
 def find_path(network: Network, asking: Description, address: Any) -> Description:

@@ -1,10 +1,10 @@
 """A simulated world in which a fault falls on a chosen call of a chosen site.
 
 What it is: `Plan`, which knows by the stack who makes a call, and the simulation with faults in calls that the simulator
-itself never lets fail (selector, close, getsockname, stat ...). What it is not: a judge; see `judge`.
+itself never lets fail (stat, unlink). What it is not: a judge; see `judge`.
 
-Rules: a failing call has done nothing, except close(2), which gives the descriptor back all the same, and epoll_ctl(2) as
-`selectors` shows it: after a failed `modify` the key is forgotten · a plan that is disarmed counts nothing.
+Rules: a failing call has done nothing, but for close(2) and epoll_ctl(2), see `reactor.testing` · a plan that is disarmed
+counts nothing.
 """
 
 from __future__ import annotations
@@ -72,10 +72,9 @@ class Plan(FaultPlan):
         self.armed = True
         self.excuses = True  # some fault may be raised and logged
         self.blocking = False  # the call is made on a blocking socket
-        self.on: Any = None  # the socket of the call that is made
         self._errnos = {(fault.key, fault.nth): fault for fault in self.wanted}
 
-    def before(self, call: str) -> None:
+    def before(self, call: str, on: Any = None) -> None:
         """Count the call; let it fail if that is wanted."""
         if not self.armed:
             return
@@ -87,7 +86,7 @@ class Plan(FaultPlan):
         if fault is not None and not (self.blocking and fault.errno in NOT_WHEN_BLOCKING):
             code = getattr(errno, fault.errno)
             error = OSError(code, f"{os.strerror(code)} (injected)")
-            self.hits.append(Hit(fault, self.on, error))
+            self.hits.append(Hit(fault, on, error))
             raise error
 
     def caused(self, error: BaseException | None) -> bool:
@@ -134,35 +133,13 @@ class InjectedSocket(SimulatedSocket):
         super().__init__(*args)
         self.process.opened.append(self._description)  # type: ignore[attr-defined]
 
-    def _plan(self, call: str) -> None:
-        plan: Any = self.process.plan
-        plan.on = self._description
-        plan.before(call)
-
     def _once(self, call: str, function: Callable[..., Any], *args: Any) -> Any:
         plan: Any = self.process.plan
-        plan.on = self._description
         plan.blocking = self._timeout_s != 0
         try:
             return super()._once(call, function, *args)
         finally:
             plan.blocking = False
-
-    def getsockname(self) -> Any:
-        self._plan("getsockname")
-        return super().getsockname()
-
-    def getpeername(self) -> Any:
-        self._plan("getpeername")
-        return super().getpeername()
-
-    def setblocking(self, flag: bool) -> None:
-        self._plan("setblocking")
-        super().settimeout(None if flag else 0.0)
-
-    def settimeout(self, timeout_s: float | None) -> None:
-        self._plan("settimeout")
-        super().settimeout(timeout_s)
 
 
 class InjectedSockets(SimulatedSockets):
@@ -170,14 +147,10 @@ class InjectedSockets(SimulatedSockets):
 
     def socket(self, family: int = 2, type: int = 1, proto: int = 0) -> SimulatedSocket:
         plan: Any = self.process.plan
-        plan.on = None
         plan.before("socket")
         return InjectedSocket(self.process, self._description(family, type), proto)
 
     def socketpair(self, *args: int) -> tuple[SimulatedSocket, SimulatedSocket]:
-        plan: Any = self.process.plan
-        plan.on = None
-        plan.before("socketpair")
         pair = super().socketpair(*args)
         for sock in pair:
             sock.__class__ = InjectedSocket
@@ -187,68 +160,21 @@ class InjectedSockets(SimulatedSockets):
 def make_world(plan: Plan, seed: int, chances: Faults, **keywords: Any) -> Simulation:
     """Return a simulation in which the plan is carried out."""
     world = Simulation(seed, faults=chances, strict=False, **keywords)
-    process, selector, network = world.process, world.reactor.demultiplexer._selector, world.network
+    process, network = world.process, world.network
     process.plan = plan
     process.opened = []  # type: ignore[attr-defined]
     world.reactor.sockets = InjectedSockets(process)
 
-    def fails_before(owner: Any, call: str) -> None:
-        original = getattr(owner, call)
-
-        def injected(first: Any = None, *args: Any) -> Any:
-            plan.on = process.files.get(first) if owner is selector else None
-            plan.before(call)
-            return original(first, *args)
-
-        setattr(owner, call, injected)
-
-    for call in ("register", "unregister", "modify"):
-        fails_before(selector, call)
     for call in ("stat", "unlink", "chmod"):
-        fails_before(network, call)
-    _forgetful(selector, plan)
-    _closing(process, plan)
+        _fails_before(network, call, plan)
     return world
 
 
-def _forgetful(selector: Any, plan: Plan) -> None:
-    """What `selectors` does when epoll_ctl and epoll_wait fail."""
-    modify, select, unregister = selector.modify, selector.select, selector.unregister
+def _fails_before(owner: Any, call: str, plan: Plan) -> None:
+    original = getattr(owner, call)
 
-    def modified(fd: int, *args: Any) -> Any:
-        try:
-            return modify(fd, *args)
-        except OSError:
-            selector._keys.pop(fd, None)
-            raise
+    def injected(*args: Any) -> Any:
+        plan.before(call)
+        return original(*args)
 
-    def selected(timeout: float | None = None) -> Any:
-        try:
-            plan.on = None
-            plan.before("select")
-        except InterruptedError:
-            return []  # as every selector of the standard module
-        return select(timeout)
-
-    def unregistered(fd: int) -> Any:
-        try:
-            return unregister(fd)
-        except OSError:  # EBADF, ENOENT: the kernel has forgotten it already
-            key = selector._keys.pop(fd)
-            for watched in [each for each in selector._watched if each[0] == fd]:
-                del selector._watched[watched]
-            return key  # as `selectors`: "raised if the file was closed since it was registered"
-
-    selector.modify, selector.select, selector.unregister = modified, selected, unregistered
-
-
-def _closing(process: Any, plan: Plan) -> None:
-    close = process.close
-
-    def closed(fd: int) -> None:
-        on = process.files.get(fd)
-        close(fd)
-        plan.on = on
-        plan.before("close")
-
-    process.close = closed
+    setattr(owner, call, injected)

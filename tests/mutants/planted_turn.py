@@ -109,8 +109,8 @@ MUTANTS = [
         [
             fault(
                 "stop-before-the-start-lost", "engine.stop",
-                "            self._make_waker()\n            wakeup_fd",
-                "            self._stop_s = None\n            self._make_waker()\n            wakeup_fd",
+                "            self._begin()\n            wakeup_fd",
+                "            self._stop_s = None\n            self._begin()\n            wakeup_fd",
                 f"{REACTOR}test_a_stop_before_the_start_is_kept_for_one_run",
             ),
             fault(

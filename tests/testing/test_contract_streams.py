@@ -82,6 +82,19 @@ def test_an_abstract_name_is_bytes(world: World) -> None:
     another.bind(name)
 
 
+def test_an_abstract_name_outlives_a_connection_that_has_it(world: World) -> None:
+    name = f"\0reactor-outlives-{id(world)}"
+    listener = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(name)
+    listener.listen(1)
+    for _ in range(2):
+        client = world.dial(listener)
+        server = world.accept(listener)
+        assert server.getsockname() == name.encode()
+        server.close()
+        assert client.recv(1) == b""
+
+
 def test_a_new_socket(world: World) -> None:
     tcp = world.socket(socket.AF_INET, socket.SOCK_STREAM)
     assert (code(tcp.recv, 1), code(tcp.send, b"x")) == ("ENOTCONN", "EPIPE")

@@ -388,3 +388,85 @@ def test_packets_between_two_sockets_keep_their_order(seed: int) -> None:
     got = [receiver.recv(1)[0] for _ in range(20)]
     assert [number for number in got if number < 100] == list(range(10))
     assert [number for number in got if number >= 100] == list(range(100, 110))
+
+
+@pytest.mark.parametrize("error", ["EALREADY", "EINPROGRESS"])
+def test_a_blocking_call_does_not_wait_for_what_is_no_not_now(error: str) -> None:
+    """To Python both are a BlockingIOError, as EAGAIN; only connect() may wait for them."""
+    place = Place(Faults(at=(("recv", 1, error),)))
+    client, server = place.pair()
+    server.setblocking(True)
+    client.send(b"x")
+    assert code(server.recv, 1) == error
+    assert server.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("call", ["close", "setblocking", "getsockname", "getpeername"])
+def test_calls_that_only_sometimes_fail(call: str) -> None:
+    place = Place(Faults(at=((call, 1, "EIO"),)))
+    listener = place.sockets.socket()  # noqa: F841 (a socket that is closed when it is let go)
+    sock = place.sockets.socket()
+    assert code(getattr(sock, call), *([False] if call == "setblocking" else [])) == "EIO"
+    assert (sock.fileno() < 0) == (call == "close")  # close(2): the descriptor is gone all the same
+    assert len(place.process.files) == 1 + (call != "close")
+    (struck,) = place.process.plan.struck  # type: ignore[union-attr]
+    assert struck == (sock._description, call)
+
+
+@pytest.mark.parametrize("call", ["register", "modify", "unregister", "select"])
+def test_a_selector_that_fails(call: str) -> None:
+    """As `selectors` shows it: after a failed modify the key is forgotten, a failed unregister is none."""
+    place = Place(Faults(at=((call, 1, "ENOENT"),)))
+    selector = SimulatedSelector(place.process)
+    sock = place.socket()
+    assert (call == "register") == (code_of(lambda: selector.register(sock, READ)) == "ENOENT")
+    if call == "register":
+        selector.register(sock, READ)
+    if call == "modify":
+        assert code(selector.modify, sock, WRITE) == "ENOENT"
+        assert not selector.get_map()
+    if call == "unregister":
+        selector.unregister(sock)
+        assert not selector.get_map()
+    if call == "select":
+        assert code(selector.select, 0) == "ENOENT"
+
+
+def test_an_interrupted_wait_is_no_error() -> None:
+    place = Place(Faults(at=(("select", 1, "EINTR"),)))
+    selector = SimulatedSelector(place.process)
+    selector.register(place.socket(), WRITE)
+    assert selector.select(0) == []
+
+
+def test_delays_hold_for_unix_streams_too() -> None:
+    """In order, the end behind the bytes; and what is under way counts against the sender's buffer."""
+    place = Place(Faults(delay_s=(0.5, 1.5)), seed=3)
+    client, server = place.sockets.socketpair()
+    for sock in (client, server):
+        sock.setblocking(False)
+    for number in range(20):
+        client.send(b"%02d" % number)
+    client.close()
+    assert code(server.recv, 100) == "EAGAIN"
+    place.network.jump(0.5 + place.clock.now())
+    place.network.deliver()
+    early = b""
+    while code_of(lambda: server.recv(1, socket.MSG_PEEK)) == "":
+        early += server.recv(2)
+    place.settle()
+    assert early + server.recv(100) == b"".join(b"%02d" % number for number in range(20))
+    assert server.recv(100) == b""
+
+
+def test_a_buffer_is_full_of_what_is_under_way() -> None:
+    place = Place(Faults(delay_s=(1, 1)))
+    client, _ = place.sockets.socketpair()
+    client.setblocking(False)
+    selector = SimulatedSelector(place.process)
+    selector.register(client, WRITE)
+    assert client.send(bytes(1 << 20)) == place.network.send_bytes
+    assert code(client.send, b"x") == "EAGAIN"
+    assert selector.select(0) == []
+    place.settle()
+    assert code(client.send, b"x") == "EAGAIN"  # nobody has read it

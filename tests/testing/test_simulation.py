@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reactor import Datagram, Limits, Phase, Stream, sleep, timeout
+from reactor import Datagram, Limits, Lines, Phase, Stream, sleep, timeout
 from reactor.permissions import AF_UNIX
 from reactor.socketserver import DatagramRequestHandler, StreamRequestHandler
 from reactor.testing import Faults, LeakError, Simulation, Spinning
@@ -462,3 +462,39 @@ def test_a_handler_of_packets() -> None:
     with Simulation() as world:
         world.reactor.listen("udp://127.0.0.1:53", Upper)
         assert world.datagram("udp://127.0.0.1:53", b"hello") == [b"HELLO"]
+
+
+def test_a_handler_class_listens_without_a_socket_of_the_real_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Upper(StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(self.rfile.readline().upper())
+
+    def real(*args: Any) -> Any:
+        raise AssertionError("a real socket was made")
+
+    monkeypatch.setattr(socket, "socket", real)
+    with Simulation() as world:
+        world.reactor.listen(HTTP, Upper, framing=Lines())
+        client = world.connect(HTTP)
+        client.send(b"hello\n")
+        world.run_until_quiet()
+        assert (client.take(), client.ended) == (b"HELLO\n", "eof")
+
+
+def test_peers_act_while_the_loop_runs() -> None:
+    """A drain waits for a reply that is under way: its peer reads on, before any time goes by."""
+
+    async def large(stream: Stream) -> None:
+        await stream.readline()
+        stream.write(bytes(300_000))
+
+    with Simulation() as world:
+        world.reactor.listen(HTTP, large)
+        client = world.connect(HTTP)
+        client.send(b"x\n")
+        world.reactor.step(0)
+        world.reactor.step(0)
+        world.reactor.stop(drain_s=5)
+        report = world.reactor.run(handle_signals=False)
+        assert (len(report.finished), report.aborted) == (1, ())
+        assert len(client.take()) == 300_000
