@@ -74,7 +74,7 @@ selectors: $(VENV)/.installed-test  ## the tests where poll is the best selector
 soak: $(VENV)/.installed-test  ## abuse a server with thousands of connections (ARGS='--only churn', '--quick')
 	$(PY) -m tests.soak $(ARGS)
 
-bench: $(VENV)/.installed  ## measure CPU per message (ARGS is passed on)
+bench: $(VENV)/.installed-bench  ## measure CPU per message, beside peers (ARGS=--quick: in a minute)
 	$(PY) -m benchmarks $(ARGS)
 
 clean:  ## remove the virtual environments and everything built

@@ -5,35 +5,36 @@ They are *not* servers to copy. A send may take only part of the bytes, and here
 resets ends the whole process; nobody is ever timed out and nothing is bounded. What the other servers cost on top
 of this is, for the most part, the price of those sentences not being true of them.
 
-Echo and lines are two loops, not one with a function to call: a call per message would be a gift to the competition.
+Each protocol is a loop of its own, not one loop with a function to call: a call per message would be a gift to the
+competition. What anyone would write, they write: lines are joined once a read and sent at once, packets are taken
+until there are none. `close` hangs up as soon as the reply is sent, and does not look whether the peer has more to
+say; if it had, the kernel would destroy the reply (see `reactor.streams`, which lingers).
 """
 
 from __future__ import annotations
 
 import select
-import selectors
 import socket
 from collections.abc import Callable
 
-# The port is announced once the server would answer; the second argument says which of the two protocols to speak.
-Announce = Callable[[int], None]
+from benchmarks.tiny import END_OF_HEAD, answer
+
+# The port (or ports) are announced once the server would answer; the other argument says which protocol to speak.
+Announce = Callable[..., None]
 
 RECEIVE_BYTES = 65536  # what this library and most others ask for; less would be cheaper for nobody but the reference
 BACKLOG = 1024
 ACCEPTS_PER_WAKE = 64
+PACKETS_PER_WAKE = 64
+LISTENERS = 500  # of the protocol "many"
 
 
 def epoll(protocol: str, announce: Announce) -> None:
-    listener = listening_socket()
-    announce(listener.getsockname()[1])
-    {"echo": _epoll_echo, "lines": _epoll_lines}[protocol](listener)
-
-
-def via_selectors(protocol: str, announce: Announce) -> None:
-    """The same through the public `selectors` module, in the shape its documentation shows."""
-    listener = listening_socket()
-    announce(listener.getsockname()[1])
-    {"echo": _selectors_echo, "lines": _selectors_lines}[protocol](listener)
+    if protocol == "udp":
+        _udp(announce)
+    listeners = [listening_socket() for _ in range(LISTENERS if protocol == "many" else 1)]
+    announce(*[listener.getsockname()[1] for listener in listeners])
+    {"echo": _echo, "many": _echo, "lines": _lines, "close": _close, "tiny": _tiny}[protocol](listeners)
 
 
 def listening_socket() -> socket.socket:
@@ -55,95 +56,105 @@ def accept_waiting(listener: socket.socket) -> list[socket.socket]:
     return accepted
 
 
-def _epoll_echo(listener: socket.socket) -> None:
-    poller = select.epoll()
-    poller.register(listener, select.EPOLLIN)
-    listening = listener.fileno()
-    connections: dict[int, socket.socket] = {}
+class Accepting:
+    """The part of each loop that is no message: the poller, and who is connected."""
+
+    def __init__(self, listeners: list[socket.socket]) -> None:
+        self.poller = select.epoll()
+        self.connections: dict[int, socket.socket] = {}
+        self._listeners = {listener.fileno(): listener for listener in listeners}
+        for fd in self._listeners:
+            self.poller.register(fd, select.EPOLLIN)
+
+    def accept(self, fd: int) -> list[int]:
+        fds = []
+        for sock in accept_waiting(self._listeners[fd]):
+            self.connections[sock.fileno()] = sock
+            self.poller.register(sock, select.EPOLLIN)
+            fds.append(sock.fileno())
+        return fds
+
+    def end(self, fd: int) -> None:
+        self.poller.unregister(fd)
+        self.connections.pop(fd).close()
+
+
+def _echo(listeners: list[socket.socket]) -> None:
+    accepting = Accepting(listeners)
+    poll, connections = accepting.poller.poll, accepting.connections
     while True:
-        for fd, _ in poller.poll():
-            if fd == listening:
-                for sock in accept_waiting(listener):
-                    connections[sock.fileno()] = sock
-                    poller.register(sock, select.EPOLLIN)
-                continue
-            sock = connections[fd]
-            data = sock.recv(RECEIVE_BYTES)
-            if data:
+        for fd, _ in poll():
+            sock = connections.get(fd)
+            if sock is None:
+                accepting.accept(fd)
+            elif data := sock.recv(RECEIVE_BYTES):
                 sock.send(data)
             else:
-                poller.unregister(fd)
-                connections.pop(fd).close()
+                accepting.end(fd)
 
 
-def _epoll_lines(listener: socket.socket) -> None:
-    poller = select.epoll()
-    poller.register(listener, select.EPOLLIN)
-    listening = listener.fileno()
-    connections: dict[int, socket.socket] = {}
+def _lines(listeners: list[socket.socket]) -> None:
+    accepting = Accepting(listeners)
+    poll, connections = accepting.poller.poll, accepting.connections
     tails: dict[int, bytes] = {}  # the table of partially finished requests, in its smallest form
     while True:
-        for fd, _ in poller.poll():
-            if fd == listening:
-                for sock in accept_waiting(listener):
-                    connections[sock.fileno()] = sock
-                    tails[sock.fileno()] = b""
-                    poller.register(sock, select.EPOLLIN)
-                continue
-            sock = connections[fd]
-            data = sock.recv(RECEIVE_BYTES)
-            if data:
+        for fd, _ in poll():
+            sock = connections.get(fd)
+            if sock is None:
+                tails.update(dict.fromkeys(accepting.accept(fd), b""))
+            elif data := sock.recv(RECEIVE_BYTES):
                 *lines, tails[fd] = (tails[fd] + data).split(b"\n")
-                sock.send(b"".join([line + b"\n" for line in lines]))
+                if lines:
+                    sock.send(b"\n".join(lines) + b"\n")
             else:
-                poller.unregister(fd)
-                connections.pop(fd).close()
+                accepting.end(fd)
                 del tails[fd]
 
 
-def _selectors_echo(listener: socket.socket) -> None:
-    selector = selectors.DefaultSelector()
-
-    def accept() -> None:
-        for sock in accept_waiting(listener):
-            selector.register(sock, selectors.EVENT_READ, lambda sock=sock: echo(sock))
-
-    def echo(sock: socket.socket) -> None:
-        data = sock.recv(RECEIVE_BYTES)
-        if data:
-            sock.send(data)
-        else:
-            selector.unregister(sock)
-            sock.close()
-
-    selector.register(listener, selectors.EVENT_READ, accept)
-    _call_ready(selector)
-
-
-def _selectors_lines(listener: socket.socket) -> None:
-    selector = selectors.DefaultSelector()
-    tails: dict[socket.socket, bytes] = {}
-
-    def accept() -> None:
-        for sock in accept_waiting(listener):
-            tails[sock] = b""
-            selector.register(sock, selectors.EVENT_READ, lambda sock=sock: answer(sock))
-
-    def answer(sock: socket.socket) -> None:
-        data = sock.recv(RECEIVE_BYTES)
-        if data:
-            *lines, tails[sock] = (tails[sock] + data).split(b"\n")
-            sock.send(b"".join([line + b"\n" for line in lines]))
-        else:
-            selector.unregister(sock)
-            del tails[sock]
-            sock.close()
-
-    selector.register(listener, selectors.EVENT_READ, accept)
-    _call_ready(selector)
-
-
-def _call_ready(selector: selectors.BaseSelector) -> None:
+def _close(listeners: list[socket.socket]) -> None:
+    accepting = Accepting(listeners)
+    poll, connections = accepting.poller.poll, accepting.connections
     while True:
-        for key, _ in selector.select():
-            key.data()
+        for fd, _ in poll():
+            sock = connections.get(fd)
+            if sock is None:
+                accepting.accept(fd)
+            else:
+                sock.send(sock.recv(RECEIVE_BYTES))
+                del connections[fd]
+                sock.close()  # which takes it out of the poller, too
+
+
+def _tiny(listeners: list[socket.socket]) -> None:
+    accepting = Accepting(listeners)
+    poll, connections = accepting.poller.poll, accepting.connections
+    tails: dict[int, bytes] = {}
+    while True:
+        for fd, _ in poll():
+            sock = connections.get(fd)
+            if sock is None:
+                tails.update(dict.fromkeys(accepting.accept(fd), b""))
+            elif data := sock.recv(RECEIVE_BYTES):
+                *heads, tails[fd] = (tails[fd] + data).split(END_OF_HEAD)
+                if heads:
+                    sock.send(b"".join([answer(head) for head in heads]))
+            else:
+                accepting.end(fd)
+                del tails[fd]
+
+
+def _udp(announce: Announce) -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    poller = select.epoll()
+    poller.register(sock, select.EPOLLIN)
+    announce(sock.getsockname()[1])
+    while True:
+        poller.poll()
+        try:
+            for _ in range(PACKETS_PER_WAKE):
+                data, sender = sock.recvfrom(RECEIVE_BYTES)
+                sock.sendto(data, sender)
+        except BlockingIOError:
+            pass

@@ -1,27 +1,36 @@
-"""The client side: many connections, one outstanding request on each, every reply compared byte by byte.
+"""The client side: at most one request under way on each connection, every reply compared byte by byte.
 
-The load is a closed loop, like that of wrk or redis-benchmark: each connection has one request under way and sends the
-next one as soon as the reply is in. So many connections are ready at a time, as on a busy server, and they are never in
-step.
+How many messages a server finds when it wakes up decides what each of them costs, so it must be the same number for all.
+In a closed loop, where a connection asks again as soon as it is answered, it is not: a client in Python makes the same two
+system calls for a message as the bare loop, 4 to 5 µs, so it is the limit for that one, which finds a few messages at a
+time, and not for a slow server, which finds a hundred and shares one wake-up among them. It flatters the slow.
 
-While it collects, the client does not sleep in its own `poll`, if it has a core to itself, but asks again and again. It
-is not impatience. A server that answers a *sleeping* client has to wake it, inside `send`, at several microseconds a
-time; a slow server would pay that for every reply, a fast one rarely. Measured: it added 40 % to asyncio's figure and
-nothing to that of the bare loop.
+So the load comes in *waves*, and the server is held (SIGSTOP) until the wave is complete: each server finds every
+connection ready, each with one request, as a busy one would. Nobody waits for the load: what is counted begins when the
+server may go on, and ends when it sleeps again; it runs all the time between. How one knows: the kernel counts how
+often it slept, which must be about once a wave, and the report has it for each row. A wave of one has nothing to find at
+once and is not held; nor is a server with a thread for each connection, where each thread finds one message, come what may.
+
+`latencies_us` measures something else, and is a closed loop: how long a request takes that is asked as soon as the one
+before is answered, while all other connections do the same.
+
+The client does not sleep while it collects, if it has a core to itself, but asks again and again: a server that answers
+a *sleeping* client has to wake it, inside `send`, at several microseconds a time. Measured: it added 40 % to the figure
+of asyncio and nothing to that of the bare loop. Connections are served in a fixed order, so there is nothing to look up.
 """
 
 from __future__ import annotations
 
-import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 REPLY_S = 10.0
-RECEIVE_BYTES = 65536
+RECEIVE_BYTES = 32768  # more than the longest reply
+SEND_BUFFER_BYTES = 1 << 18
 # Linux: choose the port at connect(), when the other end is known. Not in the `socket` module of every version.
 IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
 
@@ -34,24 +43,31 @@ class NoReply(Exception):
     """A reply is missing, and nothing more is coming."""
 
 
+class Step(NamedTuple):
+    """What is to be done on one connection: receive what is due, send what comes next."""
+
+    receive: Callable[[int], bytes]
+    send: Callable[[bytes], int]
+    due: bytes
+    request: bytes
+
+
 class Load:
-    """One connection for each request. `turns` are sent alternately, so that a reply of the wave before is no match.
+    """One connection for each request. `turns` are sent alternately, so that a reply of the turn before is no match.
 
     The reply to a request is the request itself, unless `replies` (turns of them, too) says otherwise.
     """
 
     def __init__(self, connections: Sequence[socket.socket], turns: Sequence[Sequence[bytes]],
                  replies: Sequence[Sequence[bytes]] | None = None, *, spin: bool) -> None:
-        self._connections = {sock.fileno(): sock for sock in connections}
-        self._turns = [dict(zip(self._connections, turn, strict=True)) for turn in turns]
-        self._replies = [dict(zip(self._connections, turn, strict=True)) for turn in replies or turns]
-        self._asked = dict.fromkeys(self._connections, -1)
-        self._timeout_s = 0.0 if spin else REPLY_S
-        self._poller = select.epoll()
-        for fd, sock in self._connections.items():
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._poller.register(fd, select.EPOLLIN)
+        self._connections = connections
+        self._turn = 0  # what is sent next
+        for sock in connections:
+            _prepare(sock, spin)
+        # By the turn that is sent: what is due then is the reply to the one before.
+        self._steps = [[Step(sock.recv, sock.send, due, request) for sock, due, request
+                        in zip(connections, (replies or turns)[number - 1], turns[number], strict=True)]
+                       for number in range(len(turns))]
 
     def __enter__(self) -> Self:
         return self
@@ -61,48 +77,102 @@ class Load:
         self.close()
 
     def close(self) -> None:
-        self._poller.close()
-        for sock in self._connections.values():
+        for sock in self._connections:
             sock.close()
 
     def run(self, rounds: int) -> None:
         """Have every connection ask `rounds` times."""
-        self.collect(self.send(), rounds - 1)
+        self.send()
+        for _ in range(rounds - 1):
+            self._go_round()
+        self.collect()
 
-    def send(self) -> dict[int, bytes]:
-        """Send one request on every connection; returns the table of the replies still due, by descriptor."""
-        return {fd: self._ask(fd) for fd in self._connections}
+    def send(self) -> None:
+        """Send one request on every connection."""
+        for step in self._next_steps():
+            _send(step)
 
-    def _ask(self, fd: int) -> bytes:
-        """Send the next request of one connection: not the one before, whose reply would else pass for this one's."""
-        self._asked[fd] += 1
-        turn = self._asked[fd] % len(self._turns)
-        request = self._turns[turn][fd]
-        if self._connections[fd].send(request) != len(request):
-            raise WrongReply("a request did not fit into the socket buffer: the server does not read")
-        return self._replies[turn][fd]
+    def collect(self) -> None:
+        """Receive the replies that are due."""
+        for step in self._steps[self._turn]:
+            self._receive(step)
 
-    def collect(self, due: dict[int, bytes], more: int = 0) -> None:
-        """Receive until nothing is due; when its reply is complete and right, a connection asks again, `more` times."""
-        connections = self._connections
-        left = dict.fromkeys(due, more)
-        give_up_at = time.monotonic() + REPLY_S
-        while due:
-            ready = self._poller.poll(self._timeout_s)
-            if not ready and time.monotonic() > give_up_at:
-                raise NoReply(f"{len(due)} replies missing after {REPLY_S:g} s")
-            for fd, _ in ready:
-                data = connections[fd].recv(RECEIVE_BYTES)
-                expected = due.pop(fd, b"")
-                if data != expected and (rest := self.rest_of(expected, data)):
-                    due[fd] = rest
-                elif left[fd]:
-                    left[fd] -= 1
-                    due[fd] = self._ask(fd)
+    def latencies_us(self, rounds: int) -> list[float]:
+        """As `run`; returns how long each request took until its reply had been read."""
+        clock, found = time.perf_counter_ns, []
+        sent_at = []
+        for step in self._next_steps():
+            sent_at.append(clock())
+            _send(step)
+        for _ in range(rounds - 1):
+            for number, step in enumerate(self._next_steps()):
+                self._receive(step)
+                found.append((clock() - sent_at[number]) / 1000)
+                sent_at[number] = clock()
+                _send(step)
+        for number, step in enumerate(self._steps[self._turn]):
+            self._receive(step)
+            found.append((clock() - sent_at[number]) / 1000)
+        return found
+
+    def _next_steps(self) -> list[Step]:
+        steps = self._steps[self._turn]
+        self._turn = (self._turn + 1) % len(self._steps)
+        return steps
+
+    def _go_round(self) -> None:
+        """One reply in and one request out on each connection: the inner loop, so nothing of it is called."""
+        for receive, send, due, request in self._next_steps():
+            try:
+                data = receive(RECEIVE_BYTES)
+            except BlockingIOError:
+                data = _await(receive, due)
+            if data != due:
+                self._rest(receive, due, data)
+            if send(request) != len(request):
+                raise WrongReply(DOES_NOT_FIT)
+
+    def _receive(self, step: Step) -> None:
+        data = _await(step.receive, step.due)
+        if data != step.due:
+            self._rest(step.receive, step.due, data)
+
+    def _rest(self, receive: Callable[[int], bytes], due: bytes, data: bytes) -> None:
+        while due := self.rest_of(due, data):
+            data = _await(receive, due)
 
     def rest_of(self, expected: bytes, data: bytes) -> bytes:
         """What is still to come after `data`, which was not exactly what was expected."""
         return rest_of(expected, data)
+
+
+DOES_NOT_FIT = "a request did not fit into the socket buffer: the server does not read"
+
+
+def _prepare(sock: socket.socket, spin: bool) -> None:
+    sock.settimeout(0.0 if spin else REPLY_S)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    if sock.type is socket.SOCK_STREAM:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _send(step: Step) -> None:
+    if step.send(step.request) != len(step.request):
+        raise WrongReply(DOES_NOT_FIT)
+
+
+def _await(receive: Callable[[int], bytes], due: bytes) -> bytes:
+    """Receive what is not there yet. The clock of who spins is its own CPU: a machine that stood still was not silent."""
+    give_up_at = time.thread_time() + REPLY_S
+    while True:
+        try:
+            return receive(RECEIVE_BYTES)
+        except BlockingIOError:
+            late = time.thread_time() > give_up_at
+        except TimeoutError:
+            late = True
+        if late:
+            raise NoReply(f"no reply within {REPLY_S:g} s, or not all of it: {len(due)} bytes missing, {due[:40]!r}")
 
 
 def rest_of(expected: bytes, data: bytes) -> bytes:
@@ -114,34 +184,15 @@ def rest_of(expected: bytes, data: bytes) -> bytes:
     return expected[len(data):]
 
 
-class Visitors:
-    """Connections that come, ask once and go. A run of ten waves is ten times as many connections as requests."""
-
-    def __init__(self, port: int, turns: Sequence[Sequence[bytes]], *, spin: bool) -> None:
-        self._port = port
-        self._turns = turns
-        self._spin = spin
-        self._waves = 0
-
-    def run(self, waves: int) -> None:
-        for _ in range(waves):
-            self._waves += 1
-            turn = self._turns[self._waves % len(self._turns)]
-            with Load(connect(self._port, len(turn), self._source()), [turn], spin=self._spin) as load:
-                load.run(1)
-
-    def close(self) -> None:
-        """Nothing stays open between two waves."""
-
-    def _source(self) -> str:
-        """A closed connection keeps its pair of ports busy for a minute; from many addresses there are many pairs."""
-        return f"127.0.1.{self._waves % 200 + 1}"
-
-
 def connect(port: int, count: int, source: str | None = None) -> list[socket.socket]:
     """`count` connections to the server, or none: when one of them fails, the others are closed."""
+    return connect_each([port] * count, source)
+
+
+def connect_each(ports: Sequence[int], source: str | None = None) -> list[socket.socket]:
+    """A connection to each of these ports."""
     with ExitStack() as stack:
-        connections = [stack.enter_context(_connected(port, source)) for _ in range(count)]
+        connections = [stack.enter_context(_connected(port, source)) for port in ports]
         stack.pop_all()
         return connections
 

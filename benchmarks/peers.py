@@ -1,107 +1,63 @@
-"""The other servers, each written the way its own documentation would write it, and the one table of all.
+"""The one table of all servers: what each is called, where it is written, and what it speaks.
 
-To add a peer, write one function and one line of `SERVERS`. The function gets the protocol to speak ("echo": send back
-what came; "lines": send back every line) and `announce`, which it calls with its port once it is listening; then it
-serves until the process is killed. It imports what it needs inside: a package that is not installed then leaves its own
-row out of the table, and nobody else's start-up or memory pays for it.
+To add a peer, write one function, as the peer's own documentation would write it, and one line of `SERVERS`. The function
+gets the protocol to speak and `announce`, which it calls with its port once it is listening; then it serves until the
+process is killed. It is imported only in its own process: a package that is not installed leaves its own row out of
+the table, and nobody else's start-up or memory pays for it.
 
-Two house rules keep the comparison fair. TCP_NODELAY is on everywhere (asyncio sets it by itself). And a peer is used
-the way that is *safe* with it: asyncio's streams await `drain`, for without it a slow reader fills the memory; our
-own handler does not, because the reactor stops resuming a handler whose peer does not read.
+    echo    send back what came                     close   send back what came, once, and hang up
+    lines   send back every line                    many    echo, on 500 listeners
+    udp     send back the packet                    tiny    HTTP, its head taken apart by `tiny.answer`
+
+Three house rules keep the comparison fair. TCP_NODELAY is on everywhere (asyncio sets it by itself). A peer is used the
+way that is *safe* with it: asyncio's streams await `drain`, for without it a slow reader fills the memory. And who cuts
+lines or heads by hand (the bare loop, Protocols, trio) sends all the answers to one read at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import NamedTuple
 
-from benchmarks import bare
+from benchmarks.bare import Announce
 
-if TYPE_CHECKING:
-    import asyncio
-
-    from reactor import Stream
-
-ServerFunction = Callable[[str, bare.Announce], None]
+ServerFunction = Callable[[str, Announce], None]
+STREAMS = ("echo", "lines", "close", "tiny")
+ALL = (*STREAMS, "udp", "many")
 
 
-def asyncio_protocol(protocol: str, announce: bare.Announce) -> None:
-    import asyncio
+class ServerKind(NamedTuple):
+    place: str  # module:function
+    protocols: tuple[str, ...]
+    near: bool = False  # to the reference: measured in every generation, others in some (see `workloads.Effort`)
+    threads: bool = False  # one for each connection
 
-    class Echo(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
-            self.transport = transport
-            self.tail = b""
-
-        def data_received(self, data: bytes) -> None:
-            self.transport.write(data)
-
-    class EchoLines(Echo):
-        def data_received(self, data: bytes) -> None:
-            *lines, self.tail = (self.tail + data).split(b"\n")
-            self.transport.write(b"".join([line + b"\n" for line in lines]))
-
-    async def serve() -> None:
-        factory = {"echo": Echo, "lines": EchoLines}[protocol]
-        loop = asyncio.get_running_loop()
-        await _serve_asyncio(await loop.create_server(factory, "127.0.0.1", 0, backlog=bare.BACKLOG), announce)
-
-    asyncio.run(serve())
-
-
-def asyncio_streams(protocol: str, announce: bare.Announce) -> None:
-    import asyncio
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(bare.RECEIVE_BYTES):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def echo_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(line)
-            await writer.drain()
-        writer.close()
-
-    async def serve() -> None:
-        handler = {"echo": echo, "lines": echo_lines}[protocol]
-        await _serve_asyncio(await asyncio.start_server(handler, "127.0.0.1", 0, backlog=bare.BACKLOG), announce)
-
-    asyncio.run(serve())
-
-
-async def _serve_asyncio(server: asyncio.Server, announce: bare.Announce) -> None:
-    announce(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-
-
-def reactor(protocol: str, announce: bare.Announce) -> None:
-    from reactor import Reactor
-
-    async def echo(stream: Stream) -> None:
-        while data := await stream.read_some():
-            stream.write(data)
-
-    async def echo_lines(stream: Stream) -> None:
-        while line := await stream.readline():
-            stream.write(line)
-
-    with Reactor(max_connections=100_000) as loop:
-        listener = loop.listen("tcp://127.0.0.1:0", {"echo": echo, "lines": echo_lines}[protocol])
-        announce(listener.port)
-        loop.run()
+    def load(self) -> ServerFunction:
+        """The function; ImportError, if its package is not there."""
+        module, name = self.place.split(":")
+        function: ServerFunction = getattr(import_module(f"benchmarks.{module}"), name)
+        return function
 
 
 REFERENCE = "bare"
 SECOND_REFERENCE = "bare-again"  # the same function in a second process: what it shows is the error of the run
 
-SERVERS: dict[str, ServerFunction] = {
-    REFERENCE: bare.epoll,
-    SECOND_REFERENCE: bare.epoll,
-    "selectors": bare.via_selectors,
-    "asyncio-protocol": asyncio_protocol,
-    "asyncio-streams": asyncio_streams,
-    "reactor": reactor,
+SERVERS = {
+    REFERENCE: ServerKind("bare:epoll", ALL, near=True),
+    SECOND_REFERENCE: ServerKind("bare:epoll", ALL, near=True),
+    "coroutine": ServerKind("ours:coroutine", ALL, near=True),
+    "framed": ServerKind("ways:framed", STREAMS, near=True),
+    "greenlet": ServerKind("ways:greenlet", STREAMS, near=True),
+    "selectors": ServerKind("bare_selectors:via_selectors", ("echo", "lines", "close")),
+    "uvloop-protocol": ServerKind("peers_asyncio:uvloop_protocol", ALL, near=True),
+    "uvloop-streams": ServerKind("peers_asyncio:uvloop_streams", STREAMS),
+    "asyncio-protocol": ServerKind("peers_asyncio:asyncio_protocol", ALL, near=True),
+    "asyncio-streams": ServerKind("peers_asyncio:asyncio_streams", STREAMS),
+    "twisted": ServerKind("peers_twisted:serve", (*STREAMS, "udp")),
+    "tornado": ServerKind("peers_others:tornado", STREAMS),
+    "gevent": ServerKind("peers_others:gevent", (*STREAMS, "udp")),
+    "trio": ServerKind("peers_others:trio", (*STREAMS, "udp")),
+    "threading": ServerKind("ways:threading", STREAMS, threads=True),
 }
+PACKAGES = ("uvloop", "Twisted", "tornado", "gevent", "trio", "greenlet")  # whose versions a report names

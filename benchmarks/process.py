@@ -1,9 +1,9 @@
 """The parent's hold on a server's process: start it, read its CPU time, memory and wake-ups from outside, end it.
 
-Reading from outside matters: a server that measured itself would be charged for the measuring. Linux tells it in
-`/proc/<pid>/task/*/schedstat` (nanoseconds on a CPU, nanoseconds waiting for one, number of times it ran). The kernel
-books the time of a thread when it is switched out, so the figure of a *running* server is up to one tick too old;
-`cpu_ns` therefore waits until the server sleeps, which after a burst takes it some microseconds.
+Reading from outside matters: a server that measured itself would be charged for the measuring. On Linux every process has
+a clock of its own that others may read, in nanoseconds of CPU, threads that have ended included; and
+`/proc/<pid>/task/*/schedstat` tells how long each thread waited for a CPU and how often it ran. `cpu_ns` waits until the
+server sleeps, which after a burst takes it some microseconds: what it does last belongs to the burst.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
-from benchmarks.serve import NO_CORE
+from benchmarks.serve import NO_CORE, ROOMY
 
 ROOT = Path(__file__).resolve().parents[1]
 ANSWER_S = 20.0  # starting an interpreter on a busy machine takes a while
@@ -129,24 +129,48 @@ class Server(Child):
 
     def __init__(self, name: str, protocol: str, core: int | None = None) -> None:
         super().__init__(name, "benchmarks.serve", name, protocol, core=core)
-        self._port: int | None = None
+        self._ports: list[int] = []
 
     def port(self) -> int:
+        return self.ports()[0]
+
+    def ports(self) -> list[int]:
         """Waits for the server to be listening. Not in the constructor, so that many servers can start side by side."""
-        if self._port is None:
+        if not self._ports:
             line = self.line()
             if line.startswith("missing "):
                 raise Unavailable(f"{self.name}: {line.removeprefix('missing ')}")
-            self._port = int(line)
-        return self._port
+            self._ports = [int(port) for port in line.split()]
+        return self._ports
 
     def cpu_ns(self) -> int:
-        """CPU time used so far by all threads of the server."""
-        self._until_asleep()
-        return sum(int(spent) for spent, _, _ in self._schedstat()) or self._ask_cpu_ns()
+        """CPU time used so far; waits until the server sleeps."""
+        self.until_asleep()
+        return self.clock_ns()
+
+    def clock_ns(self) -> int:
+        """CPU time used up to now by all threads of the server, those that have ended included."""
+        try:
+            return time.clock_gettime_ns(_clock_of(self.pid))
+        except OSError:
+            return self._ask_cpu_ns()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the server from running meanwhile: whatever comes, it finds all of it at once when it may go on."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def sleeps(self) -> int:
+        """How often the server had nothing to do, and slept (its main thread)."""
+        return int(self._status()["voluntary_ctxt_switches"])
 
     def rss_bytes(self) -> int:
-        self._until_asleep()
+        self.until_asleep()
         return int(self._status()["VmRSS"].split()[0]) * 1024
 
     def threads(self) -> int:
@@ -164,10 +188,11 @@ class Server(Child):
         os.kill(self.pid, signal.SIGUSR1)
         return int(self.line())
 
-    def _until_asleep(self) -> None:
+    def until_asleep(self) -> None:
+        """Ask again and again: the time a wave takes is short, and the core of the load has nothing else to do."""
         give_up_at = time.monotonic() + SLEEP_S
         while self._runs() and time.monotonic() < give_up_at:
-            time.sleep(0.0005)
+            pass
 
     def _runs(self) -> bool:
         """Is one of its threads running, or waiting for a core?"""
@@ -191,6 +216,11 @@ class Server(Child):
         return list(Path(f"/proc/{self.pid}/task").glob(f"*/{file}"))
 
 
+def _clock_of(pid: int) -> int:
+    """The id of another process's CPU clock: what clock_getcpuclockid(3) returns on Linux, and Python does not offer."""
+    return (~pid << 3) | 2
+
+
 def _environment() -> dict[str, str]:
     """The server finds this package wherever the parent was started."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    return {**ROOMY, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}

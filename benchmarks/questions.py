@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler
 
 from benchmarks.load import Load, connect, rest_of
 from benchmarks.sites import DIRECTORY, answer, body_for
+from benchmarks.tiny import END_OF_HEAD
+from benchmarks.tiny import answer as answer_tiny
 
 ANY = b"\0"
 DATE_BYTES = len("Thu, 01 Jan 1970 00:00:00 GMT")
@@ -56,6 +58,12 @@ class HttpLoad(Load):
 
 def open_http(port: int, turns: Sequence[Sequence[bytes]], spin: bool) -> HttpLoad:
     return HttpLoad(connect(port, len(turns[0])), turns, spin=spin)
+
+
+def open_tiny(port: int, turns: Sequence[Sequence[bytes]], spin: bool) -> Load:
+    """The same requests, to servers whose replies are those of `tiny.answer`."""
+    replies = [[answer_tiny(request.removesuffix(END_OF_HEAD)) for request in turn] for turn in turns]
+    return Load(connect(port, len(turns[0])), turns, replies, spin=spin)
 
 
 # One question for each site, of about a hundred bytes, and the body that answers it.

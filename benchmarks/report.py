@@ -1,15 +1,15 @@
-"""The figures, as a table for people and as JSON for machines. Nothing is measured here."""
+"""What a run has found, and its tables for people (for machines: `results`). Nothing is measured here."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from benchmarks.dribblers import Trial
 from benchmarks.idle import Rest
 from benchmarks.process import Cores
+from benchmarks.results import Section, Sections, provenance
 from benchmarks.rounds import Summary
 
 Table = list[list[str]]
@@ -22,32 +22,21 @@ class Report:
 
     cores: Cores | None
     quick: bool
-    cpu: dict[str, dict[str, Summary]] = field(default_factory=dict)  # workload → server → figures
-    idle: dict[str, Rest] = field(default_factory=dict)
-    dribblers: list[Trial] = field(default_factory=list)
+    sections: Sections = field(default_factory=dict)  # of the JSON
+    rests: dict[str, Rest] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  # promises
-    skipped: dict[str, str] = field(default_factory=dict)
     rejections: list[str] = field(default_factory=list)
 
     @property
     def accepted(self) -> bool:
         return not self.rejections and not self.broken
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "python": platform.python_version(),
-            "implementation": platform.python_implementation(),
-            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-            "cores": self.cores and self.cores._asdict(),
-            "quick": self.quick,
-            "accepted": self.accepted,
-            "rejections": self.rejections,
-            "skipped": self.skipped,
-            "cpu": {workload: {name: asdict(row) for name, row in rows.items()} for workload, rows in self.cpu.items()},
-            "idle": {name: asdict(rest) for name, rest in self.idle.items()},
-            "dribblers": [asdict(trial) for trial in self.dribblers],
-            "broken": self.broken,
-        }
+    def add(self, name: str, section: Section) -> None:
+        self.sections[name] = provenance(self.cores, self.quick) | section
+        if section["rejected"]:
+            self.rejections.append(section["rejected"])
+        self.broken += section.get("broken", [])
 
 
 def introduction(cores: Cores | None, busy: float = 0.0) -> str:
@@ -64,9 +53,11 @@ def introduction(cores: Cores | None, busy: float = 0.0) -> str:
 
 
 def cpu_table(workload: str, unit: str, reference: str, rows: Mapping[str, Summary]) -> str:
-    head = [workload, f"CPU µs/{unit}", f"× {reference}", "middle half of the rounds"]
-    body = [[name, f"{row.us:.2f}", f"{row.ratio:.3f}", f"{row.low:.3f} – {row.high:.3f}" if row.low < row.high else ""]
-            for name, row in rows.items()]
+    head = [workload, f"CPU µs/{unit}", "s/100,000", f"× {reference}", "middle half of the rounds", "p50 µs", "p99 µs",
+            "sleeps/wave"]
+    body = [[name, f"{row.us:.2f}", f"{row.us / 10:.3f}", f"{row.ratio:.3f}",
+             f"{row.low:.3f} – {row.high:.3f}" if row.low < row.high else "", f"{row.p50_us:.0f}", f"{row.p99_us:.0f}",
+             f"{row.sleeps:.2f}"] for name, row in rows.items()]
     return aligned([head, *body])
 
 

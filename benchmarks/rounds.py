@@ -25,12 +25,19 @@ TOLERANCE = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One server's row: CPU per message in µs, and the ratio with the range the middle half of its rounds fell in."""
+    """One server's row: CPU per message in µs, and the ratio with the range the middle half of its rounds fell in.
+
+    Beside it, of a typical burst: how long requests took until their reply was read, and how often in a wave the server had
+    nothing left to do, and slept.
+    """
 
     us: float
     ratio: float
     low: float
     high: float
+    p50_us: float = 0.0
+    p99_us: float = 0.0
+    sleeps: float = 0.0
 
 
 @dataclass(slots=True)
@@ -40,12 +47,18 @@ class Samples:
     reference: str
     us: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     ratios: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    beside: defaultdict[str, list[tuple[float, float, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def note(self, name: str, percentiles: Sequence[float], sleeps: float) -> None:
+        """What else a burst has shown: the 99 percentiles of its latencies, and sleeps in a wave."""
+        self.beside[name].append((percentiles[49], percentiles[98], sleeps))
 
     def summary(self) -> dict[str, Summary]:
-        rows = {self.reference: Summary(median(self.us[self.reference]), 1.0, 1.0, 1.0)}
-        for name, ratios in self.ratios.items():
-            low, high = middle_half(ratios)
-            rows[name] = Summary(median(self.us[name]), median(ratios), low, high)
+        rows = {}
+        for name in [self.reference, *self.ratios]:
+            ratios = self.ratios.get(name, [1.0])
+            beside = [median(values) for values in zip(*self.beside[name], strict=True)]
+            rows[name] = Summary(median(self.us[name]), median(ratios), *middle_half(ratios), *beside)
         return rows
 
 

@@ -23,6 +23,8 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
+from benchmarks.plain import HANDLERS
+
 DIRECTORY = Path(__file__).resolve().parent
 BODY_BYTES = 100
 BACKLOG = 1024
@@ -95,13 +97,17 @@ class NoThreads:
 
 def site(protocol: str, mixin: type = NoThreads) -> socketserver.TCPServer:
     """A server, bound and listening. `Threads` makes the http one what `ThreadingHTTPServer` is."""
-    base, make = SITES[protocol]
+    base, make = SITES[protocol] if protocol in SITES else (socketserver.TCPServer, _plain(protocol))
     server: socketserver.TCPServer = make(type(f"{mixin.__name__}{base.__name__}", (mixin, Queue, base), {}))
     return server
 
 
 def _http(kind: Any) -> Any:
     return kind(ADDRESS, HundredBytes)
+
+
+def _plain(protocol: str) -> Callable[[Any], Any]:
+    return lambda kind: kind(ADDRESS, HANDLERS[protocol])
 
 
 def _files(kind: Any) -> Any:

@@ -1,21 +1,21 @@
-"""The ways to run a blocking handler that nobody wants to rewrite; `sites` has the handlers.
+"""The ways to run a blocking handler that nobody wants to rewrite; `sites` and `plain` have the handlers.
 
     threading   the standard module alone: `ThreadingHTTPServer` and its like. The reference.
     thread      the reactor accepts, a thread serves
     framed      the reactor gathers a whole request, then calls the handler: one thread for all
     greenlet    a greenlet for each connection: one thread for all
 
-Each function gets the site to serve and `announce`, as those of `peers` do, and imports what it needs inside: where the
-package greenlet is not installed, its row is left out.
+Each function gets what to serve (one of `sites`, or one of the small protocols of `plain`) and `announce`, as those of
+`peers` do, and imports what it needs inside: where the package greenlet is not installed, its row is left out.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.bare import Announce
-from benchmarks.peers import ServerFunction
 
 MANY = 100_000
 
@@ -33,9 +33,10 @@ def thread(protocol: str, announce: Announce) -> None:
 
 
 def framed(protocol: str, announce: Announce) -> None:
-    from reactor import HttpRequests
+    from reactor import HttpRequests, Lines, Raw, Until
 
-    _on_a_reactor(protocol, announce, framing=HttpRequests())
+    framings = {"echo": Raw(), "lines": Lines(), "close": Raw(), "tiny": Until(b"\r\n\r\n")}
+    _on_a_reactor(protocol, announce, framing=framings.get(protocol) or HttpRequests())
 
 
 def greenlet(protocol: str, announce: Announce) -> None:
@@ -55,7 +56,7 @@ def _on_a_reactor(protocol: str, announce: Announce, **way: Any) -> None:
 REFERENCE = "threading"
 SECOND_REFERENCE = "threading-again"
 
-WAYS: dict[str, ServerFunction] = {
+WAYS: dict[str, Callable[[str, Announce], None]] = {
     REFERENCE: threading,
     SECOND_REFERENCE: threading,
     "thread": thread,

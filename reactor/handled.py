@@ -64,8 +64,10 @@ class HandledRow(StreamRow, Runner, Suspension):
         It is `StreamRow.on_ready`, `deliver`, `settle` and the plain transport on one page: the calls between them are
         6 % of an echo. What is not that simple takes the long way, which does the same and more.
         """
-        if ready != READ or self.framing is not RAW or self.transport is not PLAIN or self.no_more is not None:
-            return StreamRow.on_ready(self, ready)
+        if ready != READ or self.no_more is not None:
+            return self._rarely(ready)
+        if self.framing is not RAW or self.transport is not PLAIN:
+            return self._arrived(self.transport.receive(self))
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except OSError as error:
@@ -85,7 +87,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         if want is not self or not self.wrote or self.phase is not _IDLE:
             self.outbox = self.outbox or None
             return self._waits_for(want)
-        self.wrote = False
+        self.wrote = self.owing = False
         self.since = self.loop.now
         outbox = self.outbox
         if self.marked or len(outbox) != 1:
@@ -118,7 +120,11 @@ class HandledRow(StreamRow, Runner, Suspension):
             self.reader = self.coroutine = None
             self._ended(error)
             return
-        self._waits_for(want)
+        if want is self and self.wrote and self.phase is _IDLE:  # nearly always: the request was answered
+            self.wrote = self.owing = False
+            self.since = self.loop.now
+        else:
+            self._waits_for(want)
 
     def _waits_for(self, want: Any) -> None:
         """Take note of what the handler waits for now."""

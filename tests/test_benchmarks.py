@@ -6,20 +6,22 @@ import json
 import os
 import select
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import dribblers, idle, process, report, workloads
+from benchmarks import bare, dribblers, idle, process, report, workloads
 from benchmarks import load as load_module
 from benchmarks.__main__ import main
+from benchmarks.crowds import BYTES_OF_A_LINE, Crowd, Visitors
 from benchmarks.dribble import Client, Dribble, Wheel
-from benchmarks.dribblers import Crowd, Hurried, Trial, Waits, percentile, times
-from benchmarks.load import Load, NoReply, Visitors, WrongReply, connect
+from benchmarks.dribblers import Hurried, Trial, Waits, percentile, times
+from benchmarks.load import Load, NoReply, Step, WrongReply, connect
 from benchmarks.peers import REFERENCE, SECOND_REFERENCE, SERVERS
 from benchmarks.process import Server, Unavailable
 from benchmarks.questions import ANY, HttpLoad, http_reply, http_request, is_right, question
@@ -46,10 +48,10 @@ class ByHand:
         self.peers = peers
 
     def wave(self, answer: Answer) -> None:
-        due = self.load.send()
+        self.load.send()
         for number, peer in enumerate(self.peers):
             peer.sendall(answer(number, peer.recv(65536)))
-        self.load.collect(due)
+        self.load.collect()
 
 
 @pytest.fixture
@@ -74,18 +76,32 @@ def test_right_replies_are_accepted_wave_after_wave(by_hand: ByHand) -> None:
 
 
 def test_a_reply_in_pieces_is_accepted(by_hand: ByHand) -> None:
-    due = by_hand.load.send()
+    by_hand.load.send()
     requests = [peer.recv(65536) for peer in by_hand.peers]
     for peer, request in zip(by_hand.peers, requests, strict=True):
         peer.sendall(request[:100])
+    rest = iter(zip(by_hand.peers, requests, strict=True))
+
+    def send_the_rest(receive: Callable[[int], bytes], due: bytes) -> bytes:
+        if len(due) in {len(request) - 100 for request in requests}:
+            peer, request = next(rest)
+            peer.sendall(request[100:])
+        return wait(receive, due)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load_module, "REPLY_S", 0.0)
-        with pytest.raises(NoReply, match="3 replies missing"):
-            by_hand.load.collect(due)
-    for peer, request in zip(by_hand.peers, requests, strict=True):
-        peer.sendall(request[100:])
-    by_hand.load.collect(due)
-    assert not due
+        wait = load_module._await
+        patch.setattr(load_module, "_await", send_the_rest)
+        by_hand.load.collect()
+    assert next(rest, None) is None
+
+
+def test_half_a_reply_is_not_enough(by_hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_hand.load.send()
+    for peer in by_hand.peers:
+        peer.sendall(peer.recv(65536)[:100])
+    monkeypatch.setattr(load_module, "REPLY_S", 0.0)
+    with pytest.raises(NoReply, match="or not all of it"):
+        by_hand.load.collect()
 
 
 def flip_one_bit(number: int, request: bytes) -> bytes:
@@ -107,12 +123,12 @@ def test_a_corrupting_server_is_detected(by_hand: ByHand, answer: Answer) -> Non
 
 
 def test_mixed_up_connections_are_detected(by_hand: ByHand) -> None:
-    due = by_hand.load.send()
+    by_hand.load.send()
     requests = [peer.recv(65536) for peer in by_hand.peers]
     for peer, request in zip(by_hand.peers, reversed(requests), strict=True):
         peer.sendall(request)
     with pytest.raises(WrongReply):
-        by_hand.load.collect(due)
+        by_hand.load.collect()
 
 
 def test_the_reply_of_the_wave_before_is_detected(by_hand: ByHand) -> None:
@@ -134,18 +150,62 @@ def test_a_second_reply_after_the_right_one_is_detected(by_hand: ByHand) -> None
 
 
 def test_a_server_that_hangs_up_is_detected(by_hand: ByHand) -> None:
-    due = by_hand.load.send()
+    by_hand.load.send()
     for peer in by_hand.peers:
         peer.recv(65536)
         peer.shutdown(socket.SHUT_WR)
     with pytest.raises(WrongReply, match="closed"):
-        by_hand.load.collect(due)
+        by_hand.load.collect()
 
 
 def test_a_silent_server_is_detected(by_hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "REPLY_S", 0.0)
-    with pytest.raises(NoReply, match="3 replies missing"):
-        by_hand.load.collect(by_hand.load.send())
+    by_hand.load.send()
+    with pytest.raises(NoReply, match="no reply within 0 s"):
+        by_hand.load.collect()
+
+
+class Mirror(Load):
+    """A load whose server answers at once, so that its inner loop can be watched."""
+
+    def __init__(self, turns: Sequence[Sequence[bytes]], flip_at: int = -1) -> None:
+        super().__init__([], [[] for _ in turns], spin=True)
+        self.asked: list[tuple[int, bytes]] = []
+        self._flip_at = flip_at
+        self._steps = [[Step(partial(self._answer, number), partial(self._hear, number), due, request)
+                        for number, (due, request) in enumerate(zip(turns[turn - 1], turns[turn], strict=True))]
+                       for turn in range(len(turns))]
+        self._under_way: dict[int, bytes] = {}
+
+    def _hear(self, number: int, request: bytes) -> int:
+        assert number not in self._under_way, "two requests under way on one connection"
+        self._under_way[number] = request
+        self.asked.append((number, request))
+        return len(request)
+
+    def _answer(self, number: int, size: int) -> bytes:
+        if len(self.asked) == self._flip_at:
+            return b"wrong"
+        return self._under_way.pop(number)
+
+
+TURNS = [[b"a0", b"b0"], [b"a1", b"b1"]]
+
+
+def test_one_request_at_a_time_on_each_connection_and_another_one_each_time() -> None:
+    load = Mirror(TURNS)
+    load.run(3)
+    assert load.asked == [(0, b"a0"), (1, b"b0"), (0, b"a1"), (1, b"b1"), (0, b"a0"), (1, b"b0")]
+    assert not load._under_way
+    assert len(load.latencies_us(3)) == 6
+    assert load.asked[6:] == [(0, b"a1"), (1, b"b1"), (0, b"a0"), (1, b"b0"), (0, b"a1"), (1, b"b1")]
+
+
+@pytest.mark.parametrize("flip_at", range(2, 7))
+def test_a_wrong_reply_anywhere_in_a_run_is_detected(flip_at: int) -> None:
+    for play in (Mirror.run, Mirror.latencies_us):
+        with pytest.raises(WrongReply):
+            play(Mirror(TURNS, flip_at), 3)
 
 
 def test_a_refused_connection_leaks_nothing() -> None:
@@ -162,11 +222,13 @@ def test_no_two_requests_are_alike(workload: workloads.Workload) -> None:
     requests = [request for turn in workload.turns for request in turn]
     connections = len(workload.turns[0])
     assert len(requests) == 2 * connections == len(set(requests))
-    assert workload.units(3) == 3 * connections * workload.per_request
+    assert workload.units(3) == 3 * (connections * workload.per_request + workload.besides)
+    assert {workload.reference, workload.second_reference} <= set(workload.servers)
 
 
 def test_sizes_of_the_requests() -> None:
     assert len(workloads.echo_request(9_999, 1)) == 64
+    assert len(workloads.long_request(99, 1)) == 16_384
     lines = workloads.lines_request(99, 1).splitlines(keepends=True)
     assert len(lines) == workloads.LINES_AT_ONCE
     assert all(20 <= len(line) <= 64 for line in lines)
@@ -204,7 +266,10 @@ def test_one_disturbed_burst_does_not_move_the_summary() -> None:
     samples = Samples(REFERENCE)
     for cost in (2.0, 2.0, 50.0, 2.0, 2.0):
         play_round(samples, ["a"], {REFERENCE: 1.0, "a": cost}.__getitem__)
-    assert samples.summary() == {REFERENCE: Summary(1.0, 1.0, 1.0, 1.0), "a": Summary(2.0, 2.0, 2.0, 2.0)}
+    for name, sleeps in ((REFERENCE, 0.5), ("a", 0.0), ("a", 9.0), ("a", 1.0)):
+        samples.note(name, range(1, 100), sleeps)
+    assert samples.summary() == {REFERENCE: Summary(1.0, 1.0, 1.0, 1.0, 50, 99, 0.5),
+                                 "a": Summary(2.0, 2.0, 2.0, 2.0, 50, 99, 1.0)}
 
 
 def test_the_middle_half() -> None:
@@ -246,9 +311,11 @@ def test_the_exit_code_says_whether_to_believe(second_reference: float, code: in
     affinity = os.sched_getaffinity(0)
     assert main(["--quick", "--only", "echo", "--servers", REFERENCE, "--json", str(path)]) == code
     assert os.sched_getaffinity(0) == affinity
-    written = json.loads(path.read_text())
-    assert written["accepted"] is (code == 0)
-    assert written["cpu"]["echo"][SECOND_REFERENCE]["ratio"] == pytest.approx(second_reference)
+    written = json.loads(path.read_text())["echo"]
+    assert (written["rejected"] is None) is (code == 0)
+    assert written["rows"][SECOND_REFERENCE]["ratio"] == pytest.approx(second_reference)
+    assert written["rows"][REFERENCE]["cpu_s_per_100k"] == pytest.approx(0.4)
+    assert written["a_a_error"] == pytest.approx(second_reference - 1)
     printed = capsys.readouterr()
     assert SECOND_REFERENCE in printed.out
     assert ("REJECTED: echo" in printed.err) is (code == 1)
@@ -277,27 +344,102 @@ def test_a_table_is_aligned() -> None:
 
 # The servers, each in its process.
 
-@pytest.mark.parametrize("protocol", ["echo", "lines"])
-@pytest.mark.parametrize("name", SERVERS)
+QUICKLY = workloads.Effort(generations=1, rounds=1, burst_s=0.0)
+
+
+def smaller(workload: workloads.Workload) -> workloads.Workload:
+    """The same with four connections, so that it takes no time; they ask more than once, and both turns."""
+    return replace(workload, turns=[turn[:4] for turn in workload.turns])
+
+
+@pytest.mark.parametrize(("name", "protocol"), [(name, protocol) for name, kind in SERVERS.items()
+                                                for protocol in kind.protocols])
 def test_every_server_answers_rightly_and_is_gone_afterwards(name: str, protocol: str) -> None:
-    turns = workloads.WORKLOADS[protocol].turns
+    workload = smaller(next(one for one in workloads.WORKLOADS.values() if one.protocol == protocol))
     with Server(name, protocol) as server:
         try:
-            port = server.port()
+            ports = server.ports()
         except Unavailable as reason:
             pytest.skip(str(reason))
-        with Load(connect(port, len(turns[0])), turns, spin=False) as load:
+        assert len(set(ports)) == (bare.LISTENERS if protocol == "many" else 1)
+        with closing(workload.open_load(ports, workload.turns, False)) as load:
             load.run(3)
-        Visitors(port, turns, spin=False).run(2)
+            assert len(load.latencies_us(2)) >= 2
+            with server.held():
+                load.send()
+            load.collect()
         assert server.cpu_ns() > 0
         assert server.rss_bytes() > 0
         assert server.wakeups() > 0
+        assert server.sleeps() > 0
     with pytest.raises(ProcessLookupError):
         os.kill(server.pid, 0)
 
 
+def test_a_held_server_does_not_run(by_hand: ByHand) -> None:
+    with Server(REFERENCE, "echo") as server, socket.create_connection(("127.0.0.1", server.port())) as client:
+        client.sendall(b"first")
+        assert client.recv(5, socket.MSG_WAITALL) == b"first"
+        with server.held():
+            before = server.cpu_ns()
+            client.sendall(b"second")
+            assert not select.select([client], [], [], 0.05)[0]
+            assert server.cpu_ns() == before
+        assert client.recv(6, socket.MSG_WAITALL) == b"second"
+        assert server.cpu_ns() > before
+
+
+def test_cpu_of_threads_that_have_ended_counts() -> None:
+    with Server("threading", "close") as server:
+        turns = workloads.both_turns(workloads.echo_request, 4)
+        Visitors(server.port(), turns, spin=False).run(5)
+        spent = server.cpu_ns()
+        alive = sum(int(path.read_text().split()[0]) for path in server._tasks("schedstat"))
+        assert spent > alive > 0
+
+
+def test_visitors_want_the_end_of_the_stream(listener: socket.socket) -> None:
+    visitors = Visitors(listener.getsockname()[1], [[b"hello"]], spin=False)
+    with closing(visitors):
+        visitors.send()
+        with listener.accept()[0] as peer:
+            peer.sendall(peer.recv(5) + b"!")
+            with pytest.raises(WrongReply, match="not the end of the stream|expected"):
+                visitors.collect()
+
+
+def test_a_crowd_is_answered_when_its_lines_are_whole() -> None:
+    with Server(REFERENCE, "lines") as server, closing(Crowd(server.port(), [[b"a\n"], [b"b\n"]], 3, spin=False)) as crowd:
+        crowd.run(2 * BYTES_OF_A_LINE + 1)
+        crowd._lines[1] = crowd._lines[1].upper().replace(b".", b"!")
+        with pytest.raises(WrongReply):
+            crowd.run(BYTES_OF_A_LINE)
+
+
+@pytest.mark.parametrize("name", ["echo", "close"])
+def test_a_workload_from_end_to_end(name: str) -> None:
+    workload = smaller(workloads.WORKLOADS[name])
+    rows = workloads.measure(workload, [SECOND_REFERENCE, "threading", "coroutine"], QUICKLY, None).summary()
+    assert list(rows) == [REFERENCE, SECOND_REFERENCE, "threading", "coroutine"]
+    assert all(row.us > 0 < row.p50_us <= row.p99_us for row in rows.values())
+    assert workload.name in report.cpu_table(workload.name, workload.unit, REFERENCE, rows)
+
+
+def test_who_is_far_from_the_reference_is_measured_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = []
+
+    @contextmanager
+    def running(_: object, names: list[str], cores: object) -> Iterator[dict[str, Any]]:
+        played.append(names)
+        yield {}
+
+    monkeypatch.setattr(workloads, "all_running", running)
+    workloads.measure(workloads.WORKLOADS["echo"], ["coroutine", "trio"], workloads.Effort(3, 0, 0.0, far_every=2), None)
+    assert played == [[REFERENCE, "coroutine", "trio"], [REFERENCE, "coroutine"], [REFERENCE, "coroutine", "trio"]]
+
+
 def test_a_server_can_be_asked_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Server, "_schedstat", lambda self: [])
+    monkeypatch.setattr(process, "_clock_of", lambda pid: -(1 << 20))
     with Server(REFERENCE, "echo") as server:
         server.port()
         assert server.cpu_ns() > 0
@@ -305,10 +447,10 @@ def test_a_server_can_be_asked_where_the_system_does_not_tell(monkeypatch: pytes
 
 def test_a_peer_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch,
                                                   capsys: pytest.CaptureFixture[str]) -> None:
-    def missing(server: Server) -> int:
+    def missing(server: Server) -> list[int]:
         raise Unavailable(f"{server.name}: no module of that name")
 
-    monkeypatch.setattr(Server, "port", missing)
+    monkeypatch.setattr(Server, "ports", missing)
     assert main(["--only", "echo", "--servers", "selectors"]) == 1  # asked for by name
     monkeypatch.setattr(workloads, "measure", lambda *_: figures(1.0))
     assert main(["--only", "echo"]) == 0
@@ -482,7 +624,7 @@ def test_percentiles_are_values_that_were_measured(percent: int, value: int) -> 
 
 
 WAITS = Waits(100, 0.5, 1.0, 2.0)
-KEPT = Trial("wsgi", "framed", Crowd(10, 100, 100, 1.0), {"new": WAITS}, {"new": replace(WAITS, p99_ms=10.9)},
+KEPT = Trial("wsgi", "framed", dribblers.Crowd(10, 100, 100, 1.0), {"new": WAITS}, {"new": replace(WAITS, p99_ms=10.9)},
              Dribble(10, {}, 1.0, 0.1), threads=1, cpu_s=0.1, waited_s=0.01)
 
 
@@ -504,9 +646,9 @@ def test_a_promise_that_was_broken(change: dict[str, Any], reason: str, tmp_path
     for one, code in ((trial, 1), (KEPT, 0)):
         monkeypatch.setattr(dribblers, "measure", lambda *_, one=one: one)
         assert main(["--quick", "--only", "dribblers", "--servers", "framed", "--json", str(path)]) == code
-        written = json.loads(path.read_text())
-        assert written["accepted"] is (code == 0)
-        assert written["dribblers"][0]["busy"]["new"]["p99_ms"] == one.busy["new"].p99_ms
+        written = json.loads(path.read_text())["dribblers"]
+        assert bool(written["broken"]) is (code == 1)
+        assert written["trials"][0]["busy"]["new"]["p99_ms"] == one.busy["new"].p99_ms
         assert ("BROKEN: wsgi framed" in capsys.readouterr().err) is (code == 1)
 
 
@@ -522,7 +664,7 @@ def test_waits_for_the_core_make_a_trial_worthless() -> None:
 
 
 def test_the_whole_of_a_small_trial() -> None:
-    trial = dribblers.measure("wsgi", "threading", Crowd(10, every_ms=2, arrive_ms=10, quiet_s=0.05), None)
+    trial = dribblers.measure("wsgi", "threading", dribblers.Crowd(10, every_ms=2, arrive_ms=10, quiet_s=0.05), None)
     assert (trial.dribble.served, trial.dribble.failed) == (10, {})
     assert trial.threads > 1
     assert trial.quiet["new"].asked > 0 < trial.busy["new"].asked
