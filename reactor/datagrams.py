@@ -5,8 +5,8 @@ own, so the row stays LISTENING.
 
 Rules: a pending network error (ICMP, reported on the socket) costs no more than itself; asyncio once stopped reading
 for it (cpython#127057) · an empty packet is a packet · what does not fit was cut by the kernel and says so
-(`truncated`), or on Windows was lost and is counted · an answer that the kernel does not take now is dropped and
-counted, as networks do · never is an error answered by a packet (CVE-2024-2169).
+(`truncated`) · an answer that the kernel does not take now is dropped and counted, as networks do · never is an error
+answered by a packet (CVE-2024-2169).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ log = logging.getLogger("reactor")
 
 # RFC 768 and 791: at most 65,507 bytes of UDP payload; Unix datagrams can be longer and are cut here.
 PACKET_BYTES = 65536
-# Windows has none.
-HAS_RECVMSG = hasattr(socket.socket, "recvmsg")
-# Packets a turn; as many again wait for the next one, so that other rows get theirs.
-PACKETS_PER_TURN = 16
+# A number: the operators of enum.Flag take longer than the rest of a packet's way.
+CUT = int(getattr(socket, "MSG_TRUNC", 0))
+# Packets a turn, as `Limits.frames_per_turn`; as many again wait for the next one, so that other rows get theirs.
+PACKETS_PER_TURN = 32
 # The socket is not (any more) one that can receive.
 _FATAL = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EOPNOTSUPP})
 
@@ -72,7 +72,7 @@ class DatagramRow(ListeningRow):
     """
 
     kind: Kind = "datagram"
-    __slots__ = ("_handler", "_spawn", "dropped")
+    __slots__ = ("_handler", "_may_be_cut", "_spawn", "dropped")
 
     def __init__(
         self,
@@ -84,39 +84,37 @@ class DatagramRow(ListeningRow):
         spawn: Callable[[Any], object],
     ) -> None:
         self._handler, self._spawn = handler, spawn
+        # Those of UDP fit, whole, and recvfrom() costs half of recvmsg(), which Windows does not have.
+        self._may_be_cut = sock.family not in (socket.AF_INET, socket.AF_INET6)
         self.dropped = 0  # answers that could not be sent, network errors that were reported
         super().__init__(loop, sock, name, limits)
 
     def on_ready(self, ready: int) -> None:
         """Take up to PACKETS_PER_TURN packets."""
-        receive = self.sock.recvmsg if HAS_RECVMSG else self._recvfrom
         for _ in range(PACKETS_PER_TURN):
-            if self.phase is not Phase.LISTENING or self.end is not None or self.pause_reasons:
+            if self.marked:  # a handler has paused or ended the row, and settle will see to it
                 return
+            truncated = False
             try:
-                data, _, flags, sockaddr = receive(PACKET_BYTES)
+                if self._may_be_cut:
+                    data, _, flags, sockaddr = self.sock.recvmsg(PACKET_BYTES)
+                    truncated = bool(flags & CUT)
+                else:
+                    data, sockaddr = self.sock.recvfrom(PACKET_BYTES)
             except OSError as error:
                 if not self._go_on(error):
                     return
                 continue
             self.bytes_in += len(data)
             self.requests += 1
-            self._hand_over(Datagram(data, sockaddr, self, bool(flags & socket.MSG_TRUNC)))
-
-    def _recvfrom(self, size: int) -> tuple[bytes, list[Any], int, Any]:
-        """As recvmsg(), which Windows has not; what does not fit is WSAEMSGSIZE there, and lost: see `_go_on`."""
-        data, sockaddr = self.sock.recvfrom(size)
-        return data, [], 0, sockaddr
-
-    def _hand_over(self, packet: Datagram) -> None:
-        if self.loop.observer is not None:
-            self.loop.observer.on_frame(self, len(packet.data))
-        try:
-            result = self._handler(packet)
-            if result is not None:
-                self._spawn(result)
-        except Exception as error:
-            self.loop.contain(self, error)
+            if self.loop.observer is not None:
+                self.loop.observer.on_frame(self, len(data))
+            try:
+                result = self._handler(Datagram(data, sockaddr, self, truncated))
+                if result is not None:
+                    self._spawn(result)
+            except Exception as error:
+                self.loop.contain(self, error)
 
     def _go_on(self, error: OSError) -> bool:
         """Act on a failed receive; True: try the next packet."""
@@ -130,10 +128,7 @@ class DatagramRow(ListeningRow):
         return True
 
     def send(self, data: bytes, sockaddr: Any) -> None:
-        """Send a packet now, or drop and count it."""
-        if self.fd < 0:
-            self.dropped += 1
-            return
+        """Send a packet now, or drop and count it, as when the row has ended."""
         try:
             self.bytes_out += self.sock.sendto(data, sockaddr)
         except (OSError, TypeError) as error:

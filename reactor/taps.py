@@ -112,6 +112,12 @@ class PacketTap:
         self._note("in", received[0], sender=self._number(received[3]))
         return received
 
+    def recvfrom(self, bufsize: int, flags: int = 0) -> Any:
+        """As `socket.recvfrom`."""
+        received = self._sock.recvfrom(bufsize, flags)
+        self._note("in", received[0], sender=self._number(received[1]))
+        return received
+
     def sendto(self, data: Any, address: Any) -> int:
         """As `socket.sendto`."""
         sent: int = self._sock.sendto(data, address)

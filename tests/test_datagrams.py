@@ -291,10 +291,10 @@ class Failing(socket.socket):
     errors: list[OSError]
     send_errors: list[OSError]
 
-    def recvmsg(self, *args: Any) -> Any:
+    def recvfrom(self, *args: Any) -> Any:
         if self.errors:
             raise self.errors.pop(0)
-        return super().recvmsg(*args)
+        return super().recvfrom(*args)
 
     def sendto(self, *args: Any) -> int:
         if self.send_errors:

@@ -146,7 +146,7 @@ def _closes_listener(hit: Hit) -> bool:
     file, _, call, via = hit.fault.key
     if call == "accept":
         return hit.fault.errno in CLOSING and file in ("acceptor", "permissions")
-    if call == "recvmsg":
+    if call in ("recvmsg", "recvfrom"):
         return hit.fault.errno in FATAL_TO_PACKETS
     return call == "register" and "Acceptor" in via and hit.fault.errno not in PASSING
 

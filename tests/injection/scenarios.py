@@ -384,6 +384,7 @@ def recorded(play: Play) -> None:
     loop.observer = Observers([*observers, Recorder(None, ends=BAD_ENDS)], loop._observer_failed)
     play.listen(TCP, handler=half)
     play.listen(UDP, handler=twice)
+    play.listen(UNIX_PACKETS, handler=twice)
     for talk in _two(play, TCP):
         talk.say(b"word\n", b"word\n")
         talk.ends = "eof"
@@ -391,6 +392,7 @@ def recorded(play: Play) -> None:
         talk.client.send_eof()
         play.run()
         play.packet(UDP, b"x", [b"x", b"X"])
+        play.packet(UNIX_PACKETS, b"y", [b"y", b"Y"])
 
 
 SCENARIOS: dict[str, Callable[[Play], None]] = {

@@ -41,7 +41,6 @@ REASONS: dict[str | Site, str] = {
     "signals": "signal.set_wakeup_fd fails for what is no socket only",
     ("addresses", "Endpoint._resolve", "getaddrinfo"): "no errno: a resolver has errors of its own",
     ("datagrams", "Datagram.reply", "send"): "calls DatagramRow.send",
-    ("datagrams", "DatagramRow._recvfrom", "recvfrom"): "where there is no recvmsg: tests/faults/test_packets.py",
     ("demultiplexer", "Demultiplexer.close", "close"): "the selector's own descriptor: no simulated selector has one",
     ("demultiplexer", "Demultiplexer._replace", "register"): _REAL,
     ("demultiplexer", "Demultiplexer._replace", "unregister"): _REAL,

@@ -256,9 +256,9 @@ MUTANTS = [
             ),
             fault(
                 "handler-of-a-packet-ends-the-socket", "engine.packet",
-                "        except Exception as error:\n            self.loop.contain(self, error)\n",
-                "        except Exception as error:\n            self.finish(End.HANDLER_FAILED, str(error))\n"
-                "            self.loop.contain(self, error)\n",
+                "            except Exception as error:\n                self.loop.contain(self, error)\n",
+                "            except Exception as error:\n                self.finish(End.HANDLER_FAILED, str(error))\n"
+                "                self.loop.contain(self, error)\n",
                 f"{PACKETS}test_a_handler_that_fails_costs_its_own_packet_only",
             ),
         ],

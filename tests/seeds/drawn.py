@@ -28,7 +28,7 @@ SLEPT_S = (1.0, 30.0)  # the machine was suspended
 FAILURES = (
     ("accept", "EMFILE"), ("accept", "ECONNABORTED"), ("accept", "ENOMEM"), ("recv", "ETIMEDOUT"), ("recv", "ECONNRESET"),
     ("recv", "EINTR"), ("send", "ENOBUFS"), ("send", "EPIPE"), ("send", "EHOSTUNREACH"), ("shutdown", "ENOTCONN"),
-    ("setsockopt", "EINVAL"), ("recvmsg", "ECONNREFUSED"), ("sendto", "ENETUNREACH"), ("setblocking", "EBADF"),
+    ("setsockopt", "EINVAL"), ("recvfrom", "ECONNREFUSED"), ("sendto", "ENETUNREACH"), ("setblocking", "EBADF"),
     ("close", "EIO"), ("unregister", "ENOENT"), ("modify", "ENOMEM"), ("register", "ENOSPC"),
 )  # fmt: skip
 
