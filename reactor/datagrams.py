@@ -20,7 +20,7 @@ from typing import Any
 from .addresses import Peer
 from .limits import Limits
 from .listening import ListeningRow
-from .phases import End, Phase
+from .phases import End
 from .snapshots import Kind
 from .transports import NOT_NOW
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reactor import Datagram, Phase, Reactor, datagrams
+from reactor import Datagram, Phase, Reactor
 from tests.driving import listen, turn_until
 
 # WSAENETRESET, WSAECONNRESET (winsock2.h); given as numbers, for other systems have no names for them.
