@@ -20,6 +20,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from .accepted import quick_accept
 from .limits import Limits
 from .listening import ListeningRow
 from .phases import End, Phase
@@ -92,7 +93,7 @@ class AcceptorRow(ListeningRow):
         owned: bool = True,
     ) -> None:
         self._welcome = welcome
-        self._accept = accept or sock.accept
+        self._accept = accept or quick_accept(sock)
         self.members = 0  # open rows of this listener
         self.hosts: Counter[str] = Counter()  # ... by host, kept only under connections_per_peer
         self.refused = 0
@@ -251,13 +252,3 @@ def _is_of_one_connection(error: OSError) -> bool:
 
 def _host(sockaddr: Any) -> str:
     return str(sockaddr[0]) if isinstance(sockaddr, tuple) and sockaddr else ""
-
-
-def no_delay(sock: Any) -> None:
-    """Send small replies at once: head and body in two sends fall to 355 requests a second under Nagle's algorithm."""
-    if sock.family in (socket.AF_INET, getattr(socket, "AF_INET6", None)):
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError:
-            # EINVAL (BSD, macOS): the peer has reset before accept(); the first recv() will tell.
-            pass

@@ -91,7 +91,7 @@ class ConnectionRow(Row):
         super().finish(end, detail)
         self.rejoin()
         if self.no_more is None:
-            self.no_more = ConnectionLost(f"{self} was closed by this program")
+            self.no_more = ConnectionLost(f"row {self.id} of {self.listener} was closed by this program")
         if self.reader is not None:
             self.requeue()  # whoever waits for input must hear of it, however long the flushing takes
 

@@ -22,6 +22,7 @@ import errno
 import os
 import select
 import selectors
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .phases import End
@@ -53,6 +54,9 @@ class Demultiplexer:
         self._most = self._next = 0
         self._barred: set[Row] = set()
         self._outer: Any = None  # what other loops watch: it holds the epoll set, whichever that is
+        # The public mapping raises and catches two KeyErrors for each descriptor that it does not have.
+        keys = getattr(self._selector, "_fd_to_key", None)
+        self._keys: Mapping[int, selectors.SelectorKey] = self._selector.get_map() if keys is None else keys
         self._limit = FD_SETSIZE if isinstance(self._selector, selectors.SelectSelector) else None
 
     def _wait(self, timeout_s: float | None) -> Batch:
@@ -102,8 +106,8 @@ class Demultiplexer:
             )
         if row.fd < 0 or row.sock.fileno() != row.fd:  # the number may be another row's by now
             raise OSError(errno.EBADF, f"descriptor {row.fd} of {row} was closed by somebody else")
-        with contextlib.suppress(KeyError):
-            self._forget(self._selector.get_key(row.fd).data)  # of another row, closed without a word: rule 3
+        if row.fd in self._keys:
+            self._forget(self._keys[row.fd].data)  # of another row, closed without a word: rule 3
         try:
             self._selector.register(row.fd, interest, row)
         except OSError as error:  # epoll refuses regular files with a mere "Operation not permitted"
@@ -119,8 +123,10 @@ class Demultiplexer:
 
     def _unregister(self, row: Row) -> None:
         # A row that has an interest is what the selector knows its descriptor by: `_register` sees to that.
-        with contextlib.suppress(KeyError, OSError):  # unless a `modify` failed, which forgets it
+        try:
             self._selector.unregister(row.fd)
+        except (KeyError, OSError):
+            pass  # a `modify` has failed, which forgets the descriptor
 
     def bar(self, row: Row) -> None:
         """Watch the row no more, whatever it will ask for until it ends."""
@@ -265,6 +271,22 @@ if getattr(selectors, "EpollSelector", None) is selectors.DefaultSelector:  # pr
                 return [(keys[fd][3], event if event == 1 else _translated(event, keys[fd])) for fd, event in events]
             except KeyError:  # a descriptor that was closed and unregistered while a fork still holds its file
                 return [(keys[fd][3], _translated(event, keys[fd])) for fd, event in events if fd in keys]
+
+        def register(self, fd: int, events: int, data: Any = None) -> selectors.SelectorKey:  # type: ignore[override]
+            """As the public one, for descriptors, and without its four look-ups."""
+            self._selector.register(fd, events & 1 | (events & 2) << 1)  # type: ignore[attr-defined]  # EPOLLIN 1, EPOLLOUT 4
+            key: selectors.SelectorKey = tuple.__new__(selectors.SelectorKey, (fd, fd, events, data))
+            self._fd_to_key[fd] = key  # type: ignore[attr-defined]
+            return key
+
+        def unregister(self, fd: int) -> selectors.SelectorKey:  # type: ignore[override]
+            """As the public one."""
+            key: selectors.SelectorKey = self._fd_to_key.pop(fd)  # type: ignore[attr-defined]
+            try:
+                self._selector.unregister(fd)  # type: ignore[attr-defined]
+            except OSError:
+                pass  # closed meanwhile, so it has left the set by itself
+            return key
 
     def _translated(event: int, key: selectors.SelectorKey) -> int:
         ready = (2 if event & _WRITABLE else 0) | (1 if event & _READABLE else 0)

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Any
 
-from .acceptor import no_delay
+from .accepted import no_delay
 from .errors import Cancelled, describe
 from .green_handlers import Handler, current, orphaned
 from .green_sockets import DONTWAIT

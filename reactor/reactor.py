@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from . import servers
-from .acceptor import AcceptorRow, no_delay
+from .accepted import inherits_no_delay, no_delay
+from .acceptor import AcceptorRow
 from .addresses import Endpoint, identity
 from .attaching import attach
 from .base_server import BaseServer
@@ -112,6 +113,7 @@ class Reactor(Loop):
         if sock.type == socket.SOCK_DGRAM and is_function:
             row: Any = DatagramRow(self, sock, name, limits, handler, self._spawn_returned)
         elif is_function and _is_async(handler):
+            no_delay(sock)
             welcome = _Welcome(self, handler, name, limits)
             row = welcome.row = AcceptorRow(self, sock, name, limits, welcome.take, accept=accept)
         else:
@@ -197,15 +199,19 @@ class Reactor(Loop):
 class _Welcome:
     """What an acceptor does with each connection for a coroutine function."""
 
-    __slots__ = ("_handler", "_limits", "_loop", "_name", "row")
+    __slots__ = ("_handler", "_inherits", "_limits", "_loop", "_name", "row")
 
     def __init__(self, loop: Reactor, handler: Callable[..., Any], name: str, limits: Limits) -> None:
         self._loop, self._handler, self._name, self._limits = loop, handler, name, limits
+        self._inherits: bool | None = None  # do connections have the listener's TCP_NODELAY? The first one tells
         self.row: Any = None
 
     def take(self, sock: Any, sockaddr: Any) -> None:
         sock.setblocking(False)
-        no_delay(sock)
+        if self._inherits is None:
+            self._inherits = inherits_no_delay(sock)
+        if not self._inherits:
+            no_delay(sock)
         stream = Stream(self._loop, sock, self.row, self._name, self._limits, sockaddr)
         try:
             coroutine = self._handler(stream)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from .acceptor import no_delay
+from .accepted import no_delay
 from .coroutine_streams import Stream
 from .errors import describe
 from .frame_files import frame_file

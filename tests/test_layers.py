@@ -13,7 +13,7 @@ import pytest
 FLOORS = [
     "errors limits phases clock",
     "buffers needs framing framings http_heads http_framing deadlines timers",
-    "permissions addresses snapshots observers table transports spools recording",
+    "permissions addresses accepted snapshots observers table transports spools recording",
     "demultiplexer",
     "budget listening reserve acceptor connections streams datagrams detached waker taps recorder",
     "signals drain quarantine stages loop",

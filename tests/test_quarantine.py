@@ -179,10 +179,10 @@ class Numb(socket.socket):
 
     numb = True
 
-    def recvmsg(self, *args: Any) -> Any:
+    def recvfrom(self, *args: Any) -> Any:
         if self.numb:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return super().recvmsg(*args)
+        return super().recvfrom(*args)
 
 
 def test_a_datagram_socket_rests_too(loop: Reactor, clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:

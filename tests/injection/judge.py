@@ -37,7 +37,8 @@ FATAL_TO_PACKETS = frozenset({"EBADF", "ENOTSOCK", "EOPNOTSUPP"})
 # Where a failure is a normal end, or means nothing: no error is raised or logged.
 SILENT_FILES = frozenset({"transports"})
 SILENT = frozenset({
-    ("table", "Row._release"), ("acceptor", "no_delay"), ("connections", "ConnectionRow._release"),
+    ("table", "Row._release"), ("accepted", "no_delay"), ("accepted", "inherits_no_delay"),
+    ("connections", "ConnectionRow._release"),
     ("addresses", "unlink_if_ours"), ("waker", "WakerRow.on_ready"), ("waker", "WakerRow.wake"),
     ("datagrams", "DatagramRow.on_ready"), ("datagrams", "DatagramRow.send"), ("handled", "HandledRow.on_ready"),
 })  # fmt: skip

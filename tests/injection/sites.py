@@ -39,6 +39,8 @@ REASONS: dict[str | Site, str] = {
     "offload": _PROCESS,
     "recorder": _FILE,
     "signals": "signal.set_wakeup_fd fails for what is no socket only",
+    ("accepted", "quick_accept.<locals>.accept_plain", "close"): _REAL,
+    ("accepted", "quick_accept.<locals>.accept_plain", "socket"): _REAL,
     ("addresses", "Endpoint._resolve", "getaddrinfo"): "no errno: a resolver has errors of its own",
     ("datagrams", "Datagram.reply", "send"): "calls DatagramRow.send",
     ("demultiplexer", "Demultiplexer.close", "close"): "the selector's own descriptor: no simulated selector has one",
@@ -49,6 +51,8 @@ REASONS: dict[str | Site, str] = {
     ("demultiplexer", "Demultiplexer.has_strays", "poll"): _REAL,
     ("demultiplexer", "Demultiplexer.is_ready", "register"): _REAL,
     ("demultiplexer", "Demultiplexer.is_ready", "select"): _REAL,
+    ("demultiplexer", "_DirectEpoll.register", "register"): _REAL,
+    ("demultiplexer", "_DirectEpoll.unregister", "unregister"): _REAL,
     ("demultiplexer", "_DirectEpoll.wait_rows", "poll"): _REAL,
     ("demultiplexer", "_best", "close"): _REAL,
     ("demultiplexer", "wait_readable", "register"): _REAL,
@@ -87,7 +91,7 @@ REASONS: dict[str | Site, str] = {
 # Where the call that a site names is made, if elsewhere.
 MADE_AT: dict[Site, Site] = {
     ("permissions", "accept_of", "accept"): ("permissions", "accept_only.<locals>.accept_known", "accept"),
-    ("acceptor", "AcceptorRow.__init__", "accept"): ("acceptor", "AcceptorRow._accept_one", "accept"),
+    ("accepted", "quick_accept", "accept"): ("acceptor", "AcceptorRow._accept_one", "accept"),
     ("request_handlers", "_SocketWriter.write", "sendall"): ("request_handlers", "_SocketWriter.write", "send"),
 }
 # Sites that only a fault leads to, and the scenario and site of one that does.

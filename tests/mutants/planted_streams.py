@@ -222,7 +222,8 @@ MUTANTS = [
             ),
             fault(
                 "closing-row-serves-on", "engine.end",
-                '            self.no_more = ConnectionLost(f"{self} was closed by this program")\n', "            pass\n",
+                "        if self.no_more is None:\n            self.no_more = ConnectionLost(",
+                "        if False:\n            self.no_more = ConnectionLost(",
                 f"{ENDS}test_once_closing_no_further_request_is_served",
             ),
         ],

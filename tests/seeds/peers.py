@@ -194,7 +194,8 @@ class Peer:
         """After an abort all may be lost; who does not read, or talks on, when the server has ended, is given up."""
         if last == "abort" or "connections_per_peer" in self.play.refusing:
             return True
-        return bool(last) and (self.was_deaf or self.play.suspended)
+        talks_on = self.sent > self.play.world.reactor.limits.linger_bytes
+        return bool(last) and (self.was_deaf or self.play.suspended or talks_on)
 
     def _is_refusal(self, got: bytes, answers: bytes, parts: set[int]) -> bool:
         """The protocol's own word before it hangs up."""
