@@ -100,12 +100,14 @@ class BaseServer(Serving, _OneRequest):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Have the request handled, then shut it down. The mixins override it."""
+        if isinstance(request, StreamRow):  # the loop shuts it down when it ends
+            self.finish_request(request, client_address)
+            return
         if self._host is not None and self._host.offloads:  # way="thread" or "fork" was asked for, without a mixin
             self._host.offload(request, client_address)
             return
         self.finish_request(request, client_address)
-        if not isinstance(request, StreamRow):  # the loop shuts it down when it ends
-            self.shutdown_request(request)
+        self.shutdown_request(request)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Make a handler, which handles the request."""

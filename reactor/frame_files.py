@@ -19,14 +19,17 @@ from .framing import Framing
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+_NEWLINE = 10  # b"\n"[0]
 _read, _readline, _tell = io.BytesIO.read, io.BytesIO.readline, io.BytesIO.tell
 
 
 class FrameFile(io.BytesIO):
-    """A frame in memory. It is a BytesIO, for a line costs a quarter of what a file in Python would take."""
+    """A frame in memory, made by `in_memory`. It is a BytesIO: a line costs a quarter of what a Python file would take."""
 
-    past_end = False
-    has_plain_head = False  # it was checked when the request was framed
+    __slots__ = ("past_end",)  # a dict for it would be 4 % of a line
+
+    past_end: bool
+    has_plain_head = False
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return `size` bytes, fewer at the end of the frame."""
@@ -38,7 +41,7 @@ class FrameFile(io.BytesIO):
     def readline(self, size: int | None = -1, /) -> bytes:
         """Return the next line, or what is left of the frame."""
         line = _readline(self, size)
-        if line[-1:] != b"\n" and len(line) != size:
+        if (not line or line[-1] != _NEWLINE) and len(line) != size:
             self.past_end = True
         return line
 
@@ -109,6 +112,14 @@ class FrameFile(io.BytesIO):
         self.past_end = False
 
 
+class PlainHeadFile(FrameFile):
+    """An HTTP request in memory, whose head was checked when it was framed."""
+
+    __slots__ = ()
+
+    has_plain_head = True
+
+
 class _Noticing(io.RawIOBase):
     """An unbuffered file that notices reads at its end, under the buffer of a `SpooledFrameFile`."""
 
@@ -134,10 +145,10 @@ class SpooledFrameFile(io.BufferedReader):
     """A frame on disk: large, so that what a buffer in C saves counts more than what it costs to make one."""
 
     raw: _Noticing
-    has_plain_head = False
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, has_plain_head: bool = False) -> None:
         super().__init__(_Noticing(file))
+        self.has_plain_head = has_plain_head
 
     @property
     def past_end(self) -> bool:
@@ -193,6 +204,17 @@ class BothWaysFile(io.BufferedIOBase):
         return self._send(data)
 
 
-def frame_file(framing: Framing[Any], frame: Any) -> FrameFile | SpooledFrameFile:
+def in_memory(data: bytes = b"", kind: type[FrameFile] = FrameFile) -> FrameFile:
+    """Return a file over the bytes of a frame that nobody has read yet."""
+    file = kind(data)
+    file.past_end = False  # no `__init__` of its own does it: the interpreter takes a roundabout way to call one
+    return file
+
+
+def frame_file(
+    framing: Framing[Any], frame: Any, kind: type[FrameFile] = FrameFile
+) -> FrameFile | SpooledFrameFile:
     """Return a file over the wire bytes of a frame; an open binary file is taken as such, and closed with this one."""
-    return SpooledFrameFile(frame) if hasattr(frame, "read") else FrameFile(framing.encode(frame))
+    if hasattr(frame, "read"):
+        return SpooledFrameFile(frame, kind.has_plain_head)
+    return in_memory(framing.encode(frame), kind)

@@ -26,23 +26,25 @@ from typing import IO, Any
 from .buffers import Inbox
 from .demultiplexer import BATCH_ROWS
 from .errors import EndOfStream, FramingError, LimitError, ReactorError, describe
-from .frame_files import BothWaysFile, FrameFile, ReplyFile, SpooledFrameFile
+from .frame_files import BothWaysFile, FrameFile, ReplyFile, SpooledFrameFile, in_memory
+from .framed_sockets import SocketOfRow
 from .framing import Framing
+from .framings import RAW
 from .limits import Limits
 from .phases import End, Phase
 from .spools import Spool, SpoolingTransport
 from .streams import StreamRow
-from .transports import PLAIN, SHUT
+from .table import READ
+from .transports import OPEN, PLAIN, RECEIVE_BYTES, SHUT
 
 log = logging.getLogger("reactor")
 _IDLE = Phase.IDLE  # as in `streams`
 
-_NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY)
 # A handler's own timeout (`settimeout`) bounds the wait for the next frame. Handlers of one class set the same one.
 _bounded = functools.lru_cache(maxsize=128)(lambda limits, idle_s: limits.replace(idle_s=idle_s))
 
 
-class FramedRow(StreamRow):
+class FramedRow(StreamRow, SocketOfRow):
     """One connection of a framed handler, and its `request`. The loop closes the socket; a handler need not.
 
     Args:
@@ -63,6 +65,40 @@ class FramedRow(StreamRow):
         self.reader = self  # parked for the first frame
 
     # -- what the engine calls --------------------------------------------------------------------------------------
+
+    def on_ready(self, ready: int) -> None:
+        """Receive once and hand on what is complete; a reply to a frame that is whatever came leaves at once.
+
+        It is the short way of `HandledRow.on_ready`, and what is not that simple takes the long one here, too.
+        """
+        if ready != READ or self.framing is not RAW or self.transport is not PLAIN or self.no_more is not None:
+            return StreamRow.on_ready(self, ready)
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
+        except OSError as error:
+            return PLAIN.failed(self, error)
+        if not data or self.reader is None or self.inbox is not None or self.outbox:
+            return self._arrived(data)
+        self.bytes_in += len(data)
+        self.requests += 1
+        self.outbox = OPEN
+        try:
+            self.deliver(data)
+        finally:
+            self._send_at_once()
+        return None
+
+    def _send_at_once(self) -> None:
+        """The handler is done: send its reply, if nothing has happened that settle would have to look at."""
+        outbox = self.outbox
+        if not outbox:
+            self.outbox = None
+        elif self.marked or self.transport is not PLAIN:
+            self.mark()
+        else:
+            PLAIN.flush(self)
+            if self.outbox:
+                self.mark()
 
     def deliver(self, frame: Any) -> None:
         """Make a handler for the frame; then park the row for the next one, or end it."""
@@ -86,6 +122,16 @@ class FramedRow(StreamRow):
         if self.phase is not _IDLE:
             self.request_at = self.loop.now
             self.mark()
+
+    def _frame(self, frame: Any, wire_bytes: int) -> None:
+        """Hand on a frame, and those that were cut ahead with it; `pump` has counted them: 10 % of a line, one by one."""
+        super()._frame(frame, wire_bytes)
+        framing, ahead = self.framing, self.inbox.ahead if self.inbox is not None else ()
+        end: Any = framing.ahead_end
+        if not ahead or end is None or self.loop.observer is not None:
+            return
+        while ahead and self.framing is framing:  # what ends or pauses the row puts them back: see `rejoin`
+            self.deliver(ahead.pop() + end)
 
     def new_inbox(self) -> Inbox:
         """Bytes have come: now the row needs an inbox, and a framing of its own."""
@@ -170,10 +216,11 @@ class FramedRow(StreamRow):
 
     def makefile(self, mode: str = "r", buffering: int | None = None, **text: Any) -> IO[Any]:
         """Return a file that reads the frame, writes the reply, or both: see `socket.makefile`."""
+        file: Any = self.file
         if mode == "rb":
-            return self._input()
+            return self._input() if file is None or file.closed else file
         if "w" not in mode:
-            file: Any = self._input()
+            file = self._input()
         elif "r" in mode:
             file = BothWaysFile(self._input(), self.send)
         else:
@@ -186,9 +233,9 @@ class FramedRow(StreamRow):
     def _input(self) -> FrameFile | SpooledFrameFile:
         file = self.file
         if file is None:
-            return FrameFile()
+            return in_memory()
         if file.closed:  # a socket can be read on when a file over it is closed; what that held is lost
-            self.file = rest = FrameFile()
+            self.file = rest = in_memory()
             rest.past_end = file.past_end
             return rest
         return file
@@ -196,7 +243,9 @@ class FramedRow(StreamRow):
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         """Return up to `bufsize` bytes of the frame; b"" behind it."""
         file = self._input()
-        return file.peek()[:bufsize] if flags & socket.MSG_PEEK else file.read1(bufsize)
+        if flags and flags & socket.MSG_PEEK:  # an operation of enums takes longer than all the rest of this
+            return file.peek()[:bufsize]
+        return file.read1(bufsize)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Fill a buffer from the frame and return the count."""
@@ -217,17 +266,25 @@ class FramedRow(StreamRow):
             BrokenPipeError: the peer is gone, or our side is shut.
             LimitError: more than `Limits.spool_bytes` wait for a peer that does not read.
         """
-        if self.end is not None or self.half_close or self.transport is SHUT:
-            raise BrokenPipeError(errno.EPIPE, f"{self} has ended: what is written now would never be sent")
-        if not self.outbox or type(data) is not bytes or self.transport is not PLAIN or not data:
-            self.write(data if type(data) is bytes else bytes(memoryview(data)))
+        outbox = self.outbox
+        if self.end is not None or self.half_close or self.transport is not PLAIN or type(data) is not bytes:
+            self._send_rarely(data)
             return
         pending = self.pending + len(data)
-        if pending > self.limits.outbox_high_bytes:
+        if outbox is None or pending > self.limits.outbox_high_bytes:
             self.write(data)
-        else:  # http.server writes a head and then a body: as `write`, without its two calls
-            self.outbox.append(data)
-            self.pending, self.wrote = pending, True
+            return
+        self.pending = pending  # as `write`, without its two calls: a handler of lines comes here for each of them
+        self.wrote = True
+        if outbox:
+            outbox.append(data)
+        else:  # it is OPEN
+            self.outbox = [data]
+
+    def _send_rarely(self, data: Any) -> None:
+        if self.end is not None or self.half_close or self.transport is SHUT:
+            raise BrokenPipeError(errno.EPIPE, f"{self} has ended: what is written now would never be sent")
+        self.write(data if type(data) is bytes else bytes(memoryview(data)))
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Queue the bytes of a file and return how many they were."""
@@ -259,43 +316,3 @@ class FramedRow(StreamRow):
     def gettimeout(self) -> float | None:
         """Return what was set, as a new socket None."""
         return None if self.limits is self.host.limits else self.limits.idle_s
-
-    def setblocking(self, flag: bool) -> None:
-        """Nothing: a frame never blocks."""
-
-    def fileno(self) -> int:
-        """Return the descriptor, -1 when the row has ended. It is not for reading or writing."""
-        return self.fd
-
-    def setsockopt(self, *args: Any) -> None:
-        """Set an option of the real socket; TCP_NODELAY is set already, and handlers ask for it once a frame."""
-        if args[:2] != _NO_DELAY or not args[2] or not isinstance(self.sockaddr, tuple):
-            self.sock.setsockopt(*args)
-
-    def getsockopt(self, *args: Any) -> Any:
-        """Return an option of the real socket."""
-        return self.sock.getsockopt(*args)
-
-    def getsockname(self) -> Any:
-        """Return our address."""
-        return self.sock.getsockname()
-
-    def getpeername(self) -> Any:
-        """Return the peer's address."""
-        return self.sock.getpeername()
-
-    @property
-    def family(self) -> Any:
-        """The address family, as of a socket."""
-        return self.sock.family
-
-    @property
-    def type(self) -> Any:
-        """The kind of socket."""
-        return self.sock.type
-
-    def __enter__(self) -> FramedRow:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

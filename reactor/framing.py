@@ -27,7 +27,15 @@ U = TypeVar("U")
 
 
 class Framing(Generic[T]):
-    """How a stream of bytes becomes frames of type `T`; derive from it and define `next_frame`."""
+    """How a stream of bytes becomes frames of type `T`; derive from it and define `next_frame`.
+
+    Attributes:
+        frames_are_wire: `encode` would return each frame of `next_frame` as it is, so it need not be called.
+        ahead_end: what `next_frame` puts behind each piece that was cut ahead, and no more; None: it must be asked.
+    """
+
+    frames_are_wire = False
+    ahead_end: bytes | None = None
 
     def next_frame(self, inbox: Inbox, eof: bool) -> T | Need:
         """Take one frame from `inbox`.

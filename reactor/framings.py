@@ -31,6 +31,9 @@ class Until(Framing[bytes]):
         self.delimiter, self.max_bytes, self.keep_end = bytes(delimiter), _checked(max_bytes), keep_end
         self._end = self.delimiter if keep_end else b""
         self._need = Need.until(self.delimiter, self.max_bytes)
+        if type(self).next_frame is Until.next_frame:  # what derives from it may do anything
+            self.ahead_end = self._end
+            self.frames_are_wire = keep_end and type(self).encode is Until.encode
 
     def next_frame(self, inbox: Inbox, eof: bool) -> bytes | Need:
         """See `Framing.next_frame`."""
@@ -179,6 +182,7 @@ class Raw(Framing[bytes]):
         if max_bytes <= 0:
             raise ValueError(f"Raw({max_bytes}): a frame has at least one byte")
         self.max_bytes = max_bytes
+        self.frames_are_wire = type(self).next_frame is Raw.next_frame and type(self).encode is Raw.encode
 
     def next_frame(self, inbox: Inbox, eof: bool) -> bytes | Need:
         """See `Framing.next_frame`."""

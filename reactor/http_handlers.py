@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .clock import date_s
-from .frame_files import FrameFile, SpooledFrameFile
+from .frame_files import FrameFile, PlainHeadFile, SpooledFrameFile
 from .hooks import origin
 
 # Names are tokens, values hold no control characters, lines end with CRLF: what cannot mean two things.
@@ -37,7 +37,7 @@ _is_composite = re.compile(rb"\ncontent-type:[ \t\x85\xa0]*+(?:multipart|message
 # _MAXLINE bytes, and so many have room for none that is longer.
 _MOST_FIELDS, _MOST_BYTES = 99, 65536
 # Another file may do more than it seems when a line is read from it.
-_FILES = frozenset({FrameFile, SpooledFrameFile, io.BufferedReader})
+_FILES = frozenset({FrameFile, PlainHeadFile, SpooledFrameFile, io.BufferedReader})
 
 
 Make = Callable[[Any, Any], object]

@@ -20,7 +20,7 @@ Its rules:
 
 import io
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,7 +60,10 @@ class BaseRequestHandler:
         self.server = server
         self.setup()
         try:
-            self._handle_synchronously()
+            # The annotation promises None; only a handler that breaks the promise is looked at any further.
+            outcome: object = self.handle()  # type: ignore[func-returns-value]
+            if outcome is not None:
+                self._refuse_coroutine(outcome)
         finally:
             self.finish()
 
@@ -73,15 +76,13 @@ class BaseRequestHandler:
     def finish(self) -> None:
         """Clean up after `handle`, however it ended; does nothing here."""
 
-    def _handle_synchronously(self) -> None:
-        """Call `handle`, and refuse a coroutine instead of dropping it unrun.
+    def _refuse_coroutine(self, outcome: object) -> None:
+        """Refuse a coroutine that `handle` has returned, instead of dropping it unrun.
 
         Raises:
-            TypeError: `handle` returned a coroutine.
+            TypeError: it is one.
         """
-        # The annotation promises None; only a handler that breaks the promise gets past the first test.
-        outcome = cast(Callable[[], object], self.handle)()
-        if outcome is not None and isinstance(outcome, Coroutine):
+        if isinstance(outcome, Coroutine):
             outcome.close()  # or Python warns, later and elsewhere, that it was never awaited
             raise TypeError(
                 f"{type(self).__qualname__}.handle is a coroutine function, but {type(self).__name__} is a "
@@ -116,36 +117,41 @@ class StreamRequestHandler(BaseRequestHandler):
         Raises:
             OSError: the connection does not take an option (TCP_NODELAY on a Unix socket, for one).
         """
-        self.connection = self.request
+        connection = self.connection = self.request
         if self.timeout is not None:
-            self.connection.settimeout(self.timeout)
+            connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm:
-            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.rfile = self.connection.makefile("rb", self.rbufsize)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.rfile = connection.makefile("rb", self.rbufsize)
         if self.wbufsize == 0:
-            self.wfile = _SocketWriter(self.connection)
+            self.wfile = _writer(connection)
         else:
-            self.wfile = self.connection.makefile("wb", self.wbufsize)
+            self.wfile = connection.makefile("wb", self.wbufsize)
 
     def finish(self) -> None:
         """Flush what `handle` left in `wfile` and close both files; the connection stays open.
 
         A peer that has gone by now is a normal end, so an OSError of this last flush is dropped with its bytes.
         """
+        wfile = self.wfile
+        if type(wfile) is _SocketWriter:  # it holds nothing back, and a framed handler comes here once a line
+            wfile.closed = True
+            self.rfile.close()
+            return
         try:
-            if not self.wfile.closed:
-                self.wfile.flush()
+            if not wfile.closed:
+                wfile.flush()
         except OSError:
             # The buffer still holds what could not be sent, and close() would try, and wait, once more and
             # raise (the standard library's does). With the raw file closed there is nothing left to try.
-            raw = getattr(self.wfile, "raw", None)
+            raw = getattr(wfile, "raw", None)
             if raw is not None:
                 raw.close()
         finally:
             # Both must go, whatever happened above: an open file keeps the descriptor of a closed socket
             # alive (socket._io_refs), and the peer would wait for an end that never comes.
             with suppress(OSError):
-                self.wfile.close()
+                wfile.close()
             self.rfile.close()
 
 
@@ -183,11 +189,19 @@ class _SocketWriter(io.BufferedIOBase):
 
     A raw file (`makefile("wb", 0)`) would not do: its `write` may take only a part of the bytes, and hardly any
     handler looks at the count. So this is a BufferedIOBase, whose contract is to take everything.
+
+    A framed handler makes one for each line, so it costs no more than it must: no `__init__`, which the interpreter calls
+    in a roundabout way (see `_writer`), and no dict, which an IOBase would make to note its own end.
     """
 
-    def __init__(self, sock: Any) -> None:
-        """Wrap a socket, which stays the caller's to close."""
-        self._sock = sock
+    __slots__ = ("_sock", "closed")
+
+    _sock: Any
+    closed: bool
+
+    def close(self) -> None:
+        """Take note of it; nothing is held back that would have to be sent."""
+        self.closed = True
 
     def writable(self) -> bool:
         """Say that this file can be written to."""
@@ -206,9 +220,18 @@ class _SocketWriter(io.BufferedIOBase):
             OSError: the peer is gone, or the connection's timeout has passed.
         """
         self._sock.sendall(data)
+        if type(data) is bytes:
+            return len(data)
         with memoryview(data) as view:
             return view.nbytes
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return cast(int, self._sock.fileno())
+
+
+def _writer(sock: Any) -> _SocketWriter:
+    """Return a writer over a socket, which stays the caller's to close."""
+    writer = _SocketWriter()
+    writer._sock, writer.closed = sock, False
+    return writer

@@ -12,8 +12,9 @@ from typing import Any
 from .accepted import no_delay
 from .coroutine_streams import Stream
 from .errors import describe
-from .frame_files import frame_file
+from .frame_files import FrameFile, PlainHeadFile, frame_file, in_memory
 from .framed import FramedRow
+from .framings import RAW, Raw
 from .hosting import Host
 from .http_framing import HttpRequests
 from .http_handlers import maker_for
@@ -28,6 +29,12 @@ class StreamHost(Host):
     """What the two have in common."""
 
     accepts_per_turn = None  # as Limits say
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Only our process_request knows that its request goes on; another one would shut down what has only begun.
+        asks = getattr(self.server, "_asks_host", False)
+        self._processes = asks and not isinstance(self.server, (ThreadingMixIn, ForkingMixIn))
 
     def open(self, poll_interval_s: float) -> None:
         """Put the socket into the table; not one whose accept() shakes hands, for a silent client would hold the loop."""
@@ -60,8 +67,7 @@ class StreamHost(Host):
             raise
 
     def _call_process_request(self, request: Any, client_address: Any) -> None:
-        """Only our process_request knows that its request goes on; another one would shut down what has only begun."""
-        if getattr(self.server, "_asks_host", False) and not isinstance(self.server, (ThreadingMixIn, ForkingMixIn)):
+        if self._processes:
             self.server.process_request(request, client_address)
         else:
             self.server.finish_request(request, client_address)
@@ -101,8 +107,11 @@ class FramedHost(StreamHost):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._checks_heads = isinstance(self.framing, HttpRequests)
-        self._make = maker_for(self.server, once=self._checks_heads)
+        checks_heads = isinstance(self.framing, HttpRequests)
+        self._kind = PlainHeadFile if checks_heads else FrameFile
+        self._make = maker_for(self.server, once=checks_heads)
+        if type(self.framing) is Raw and self.framing.max_bytes == RAW.max_bytes:
+            self.framing = RAW  # for which rows have a short way
         self.spare: list[tuple[Any, Any]] = []  # framings and inboxes of rows that are idle now
 
     def _row(self, sock: Any, client_address: Any) -> FramedRow:
@@ -120,12 +129,14 @@ class FramedHost(StreamHost):
     def serve(self, row: FramedRow, frame: Any) -> None:
         """Have a frame handled; an error ends the connection, once what was written is sent."""
         try:
-            row.file = frame_file(row.framing, frame)
-            row.file.has_plain_head = self._checks_heads
+            framing = row.framing
+            row.file = in_memory(frame) if framing.frames_are_wire else frame_file(framing, frame, self._kind)
             if self._make is not None:
                 self._make(row, row.sockaddr)
+            elif self._processes:
+                self.server.process_request(row, row.sockaddr)
             else:
-                super()._call_process_request(row, row.sockaddr)
+                self.server.finish_request(row, row.sockaddr)
         except Exception as error:
             row.finish(End.HANDLER_FAILED, describe(error))
             self.contain(row, error)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor import HttpRequests, Lines, Netstring
-from reactor.frame_files import BothWaysFile, FrameFile, ReplyFile, SpooledFrameFile, frame_file
+from reactor.frame_files import BothWaysFile, FrameFile, ReplyFile, SpooledFrameFile, frame_file, in_memory
 from tests.properties import tries
 
 FRAME = b"one\ntwo\nthree"
@@ -26,7 +26,7 @@ def spooled(data: bytes) -> SpooledFrameFile:
 
 
 Open = Callable[[bytes], Any]
-each_kind = pytest.mark.parametrize("kind", [FrameFile, spooled], ids=["memory", "disk"])
+each_kind = pytest.mark.parametrize("kind", [in_memory, spooled], ids=["memory", "disk"])
 
 
 @contextlib.contextmanager
@@ -149,7 +149,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(["read", "readline", "read1", "peek"]
 @given(st.lists(st.sampled_from([b"a", b"bc", b"\n"]), max_size=20).map(b"".join), CALLS)
 def test_it_returns_what_a_buffered_reader_would(data: bytes, calls: list[tuple[str, int]]) -> None:
     """And both kinds of it agree on who wanted more."""
-    with opened(FrameFile, data) as memory, opened(spooled, data) as disk:
+    with opened(in_memory, data) as memory, opened(spooled, data) as disk:
         usual = io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type]
         for name, size in calls:
             expected = getattr(usual, name)(size)
@@ -196,7 +196,7 @@ def test_a_reply_file_hands_everything_on() -> None:
 
 def test_a_file_for_both_ways() -> None:
     sent: list[bytes] = []
-    frame = FrameFile(FRAME)
+    frame = in_memory(FRAME)
     file = BothWaysFile(frame, lambda data: sent.append(data) or len(data))
     assert file.readable()
     assert file.writable()
@@ -231,5 +231,5 @@ def test_a_frame_has_no_descriptor(kind: Open) -> None:
 
 
 def test_a_frame_in_memory_says_which_ways_have_one() -> None:
-    with opened(FrameFile) as file, pytest.raises(io.UnsupportedOperation, match='"greenlet", "thread" or "fork"'):
+    with opened(in_memory) as file, pytest.raises(io.UnsupportedOperation, match='"greenlet", "thread" or "fork"'):
         file.fileno()

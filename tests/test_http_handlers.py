@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from reactor import http_handlers
 from reactor import socketserver as ours
 from reactor.frame_files import FrameFile, SpooledFrameFile
+from reactor.frame_files import in_memory as unread
 from reactor.http_handlers import maker_for, quick_parse_headers
 from tests.properties import tries
 
@@ -274,7 +275,7 @@ def test_a_parser_that_somebody_put_into_http_client_is_asked(monkeypatch: pytes
 
 
 def test_a_head_does_not_read_past_its_frame() -> None:
-    file = FrameFile(PLAIN.removesuffix(b"body"))
+    file = unread(PLAIN.removesuffix(b"body"))
     quick(file)
     assert not file.past_end
 
@@ -317,7 +318,7 @@ class Row:
     """A request as a framed row is one: a frame to read, and a place to write to."""
 
     def __init__(self, frame: bytes) -> None:
-        self.file, self.written = FrameFile(frame), bytearray()
+        self.file, self.written = unread(frame), bytearray()
 
     def makefile(self, mode: str, buffering: int | None = None) -> Any:
         return self.file

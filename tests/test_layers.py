@@ -17,7 +17,7 @@ FLOORS = [
     "demultiplexer",
     "budget listening reserve acceptor connections streams datagrams detached waker taps recorder",
     "signals drain quarantine stages loop",
-    "coroutines handled coroutine_streams async_handlers frame_files framed offload mixins "
+    "coroutines handled coroutine_streams async_handlers frame_files framed_sockets framed offload mixins "
     "green_handlers green_rows green_common green_sockets green_tls greening",
     "listeners ways hooks http_handlers guests hosting stream_hosts greenlet_hosts attaching",
     "request_handlers serving base_server servers socketserver substitute",

@@ -41,6 +41,7 @@ SILENT = frozenset({
     ("connections", "ConnectionRow._release"),
     ("addresses", "unlink_if_ours"), ("waker", "WakerRow.on_ready"), ("waker", "WakerRow.wake"),
     ("datagrams", "DatagramRow.on_ready"), ("datagrams", "DatagramRow.send"), ("handled", "HandledRow.on_ready"),
+    ("framed", "FramedRow.on_ready"),
 })  # fmt: skip
 # Calls whose failure costs a conversation nothing.
 HARMLESS = frozenset({"close", "unregister", "select", "setsockopt", "accept", "stat", "unlink", "getsockname"})
@@ -156,7 +157,7 @@ def _harms(hit: Hit) -> bool:
     """May this fault cost the conversation that it fell on something?"""
     call, errno = hit.fault.key[2], hit.fault.errno
     file = hit.fault.key[0]
-    if file in ("servers", "request_handlers", "framed") and call != "accept":
+    if file in ("servers", "request_handlers", "framed_sockets") and call != "accept":
         return True  # a blocking handler, or its server, is told of whatever fails
     if call in ("recv", "send"):
         return errno not in TRANSIENT

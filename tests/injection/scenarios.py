@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from reactor import BAD_ENDS, Limits, Lines, Recorder
+from reactor import BAD_ENDS, Limits, Lines, Raw, Recorder
 from reactor.observers import Observers
 from reactor.servers import TCPServer, UDPServer
 
@@ -25,6 +25,7 @@ from .served import (
     UNIX,
     UNIX_PACKETS,
     Curious,
+    ShoutAll,
     Upper,
     UpperAll,
     UpperPacket,
@@ -122,6 +123,17 @@ def framed_all(play: Play) -> None:
     for piece, answer in ((b"one\ntw", b"ONE\n"), (b"o\nthree\n", b"TWO\nTHREE\n")):
         first.say(piece, answer)
         second.say(piece, answer)
+        play.run()
+    first.client.send_eof()
+    first.ends = "eof"
+    play.run()
+
+
+def framed_raw(play: Play) -> None:
+    play.listen(TCP, hosted(TCPServer, ShoutAll, framing=Raw()))
+    first, second = _two(play, TCP)
+    for talk in (first, second, first):
+        talk.say(b"hello\n", b"HELLO\n")
         play.run()
     first.client.send_eof()
     first.ends = "eof"
@@ -398,8 +410,8 @@ def recorded(play: Play) -> None:
 SCENARIOS: dict[str, Callable[[Play], None]] = {
     each.__name__: each
     for each in (
-        echo, raw, half_requests, framed, framed_all, inline, packets, connect_ask_close, slow_reader, half_close, lingering,
-        aborting, crowded, few_descriptors, refusing, woken, draining,
+        echo, raw, half_requests, framed, framed_all, framed_raw, inline, packets, connect_ask_close, slow_reader,
+        half_close, lingering, aborting, crowded, few_descriptors, refusing, woken, draining,
         curious, failing_hooks, behind_our_back, stale_path, recorded, guarded,
     )
 }  # fmt: skip

@@ -81,6 +81,14 @@ class UpperAll(StreamRequestHandler):
             self.wfile.write(line.upper())
 
 
+class ShoutAll(StreamRequestHandler):
+    """Takes whatever comes, as `shout`."""
+
+    def handle(self) -> None:
+        while data := self.request.recv(65536):
+            self.request.sendall(data.upper())
+
+
 class Curious(StreamRequestHandler):
     """Asks the connection for all that it can be asked for."""
 

@@ -18,14 +18,14 @@ MUTANTS = [
             ),
             fault(
                 "no-finish-after-a-failed-handle", "handler.order",
-                "            self._handle_synchronously()\n        finally:\n            self.finish()\n",
-                "            self._handle_synchronously()\n            self.finish()\n        finally:\n            pass\n",
+                "        finally:\n            self.finish()\n",
+                "            self.finish()\n        finally:\n            pass\n",
                 f"{BASE}test_failing_hook",
             ),
             fault(
                 "no-finish-after-an-exit", "handler.order",
-                "            self._handle_synchronously()\n        finally:\n            self.finish()\n",
-                "            self._handle_synchronously()\n        except Exception:\n            self.finish()\n"
+                "        finally:\n            self.finish()\n",
+                "        except Exception:\n            self.finish()\n"
                 "            raise\n        else:\n            self.finish()\n",
                 f"{BASE}test_finish_runs_for_exits_too",
             ),
@@ -42,7 +42,7 @@ MUTANTS = [
             ),
             fault(
                 "rfile-over-a-copy", "handler.request",
-                'self.connection.makefile("rb", self.rbufsize)', 'self.connection.dup().makefile("rb", self.rbufsize)',
+                'connection.makefile("rb", self.rbufsize)', 'connection.dup().makefile("rb", self.rbufsize)',
                 f"{STREAM}test_rfile_is_a_file_over_the_socket",
             ),
             fault(
@@ -62,7 +62,7 @@ MUTANTS = [
             ),
             fault(
                 "wfile-always-buffered", "handler.wbufsize",
-                "        if self.wbufsize == 0:\n            self.wfile = _SocketWriter(self.connection)\n",
+                "        if self.wbufsize == 0:\n            self.wfile = _writer(connection)\n",
                 '        if self.wbufsize == 0:\n            self.wfile = self.connection.makefile("wb")\n',
                 f"{STREAM}test_default_wfile_sends_at_once",
             ),
@@ -73,12 +73,12 @@ MUTANTS = [
             ),
             fault(
                 "wfile-not-flushed", "handler.wbufsize",
-                "                self.wfile.flush()\n", "                pass\n",
+                "                wfile.flush()\n", "                pass\n",
                 f"{STREAM}test_handler_may_put_another_file_in_the_place_of_wfile",
             ),
             fault(
                 "closed-wfile-flushed", "handler.wbufsize",
-                "            if not self.wfile.closed:\n", "            if True:\n",
+                "            if not wfile.closed:\n", "            if True:\n",
                 f"{STREAM}test_handler_may_close_wfile_itself",
             ),
             fault(
@@ -88,7 +88,7 @@ MUTANTS = [
             ),
             fault(
                 "timeout-ignored", "handler.timeout",
-                "            self.connection.settimeout(self.timeout)\n", "            pass\n",
+                "            connection.settimeout(self.timeout)\n", "            pass\n",
                 f"{STREAM}test_timeout_is_applied_to_the_connection",
             ),
             fault(
@@ -123,21 +123,21 @@ MUTANTS = [
             ),
             fault(
                 "wfile-left-open", "handler.closed",
-                "                self.wfile.close()\n            self.rfile.close()\n",
+                "                wfile.close()\n            self.rfile.close()\n",
                 "                pass\n            self.rfile.close()\n",
                 f"{STREAM}test_closing_the_socket_after_the_handler_really_closes_it",
                 f"{STREAM}test_wfile_and_rfile_are_closed_at_the_end_and_the_connection_is_not",
             ),
             fault(
                 "rfile-left-open", "handler.closed",
-                "                self.wfile.close()\n            self.rfile.close()\n",
-                "                self.wfile.close()\n",
+                "                wfile.close()\n            self.rfile.close()\n",
+                "                wfile.close()\n",
                 f"{STREAM}test_closing_the_socket_after_the_handler_really_closes_it",
             ),
             fault(
                 "connection-closed-by-the-handler", "handler.closed",
-                "                self.wfile.close()\n            self.rfile.close()\n",
-                "                self.wfile.close()\n            self.rfile.close()\n            self.connection.close()\n",
+                "                wfile.close()\n            self.rfile.close()\n",
+                "                wfile.close()\n            self.rfile.close()\n            self.connection.close()\n",
                 f"{STREAM}test_wfile_and_rfile_are_closed_at_the_end_and_the_connection_is_not",
             ),
             fault(
@@ -168,8 +168,8 @@ MUTANTS = [
             ),
             fault(
                 "handle-twice", "http.lines",
-                "            self._handle_synchronously()\n",
-                "            self._handle_synchronously()\n            self._handle_synchronously()\n",
+                "            outcome: object = self.handle()",
+                "            self.handle()\n            outcome: object = self.handle()",
                 "test_http.py::TestOneConnection::test_handler_finishes_once",
                 "test_http.py::test_xmlrpc_counts_on_one_handle_for_each_connection",
             ),
@@ -181,7 +181,7 @@ MUTANTS = [
             ),
             fault(
                 "continue-kept-back", "http.continue",
-                "self.wfile = _SocketWriter(self.connection)",
+                "self.wfile = _writer(connection)",
                 'self.wfile = io.BufferedWriter(socket.SocketIO(self.connection, "w"))',
                 "test_http.py::TestContinue",
             ),

@@ -29,19 +29,19 @@ MUTANTS = [
             ),
             fault(
                 "finish-skipped", "hooks.finish",
-                "        self.finish_request(request, client_address)\n        if not",
-                "        self.RequestHandlerClass(request, client_address, self)\n        if not",
+                "        self.finish_request(request, client_address)\n        self.shut",
+                "        self.RequestHandlerClass(request, client_address, self)\n        self.shut",
                 f"{HOOKS}TestWrapping::test_finish_request_may_wrap_it_and_the_server_shuts_down_what_it_had",
             ),
             fault(
                 "shutdown-skipped", "hooks.order",
-                "it ends\n            self.shutdown_request(request)\n",
-                "it ends\n            self.close_request(request)\n",
+                "client_address)\n        self.shutdown_request(request)\n",
+                "client_address)\n        self.close_request(request)\n",
                 f"{ORDER}::test_inline",
             ),
             fault(
                 "not-shut-down", "hooks.order",
-                "it ends\n            self.shutdown_request(request)\n", "it ends\n            pass\n",
+                "client_address)\n        self.shutdown_request(request)\n", "client_address)\n",
                 f"{ORDER}::test_inline",
             ),
             fault(
@@ -81,9 +81,9 @@ MUTANTS = [
             ),
             fault(
                 "shut-down-twice", "hooks.error",
-                "        self.finish_request(request, client_address)\n        if not",
+                "        self.finish_request(request, client_address)\n        self.shut",
                 "        try:\n            self.finish_request(request, client_address)\n        except Exception:\n"
-                "            self.shutdown_request(request)\n            raise\n        if not",
+                "            self.shutdown_request(request)\n            raise\n        self.shut",
                 f"{ERRORS}test_error_in_the_handler",
             ),
             fault(

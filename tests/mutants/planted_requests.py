@@ -167,7 +167,7 @@ MUTANTS = [
         [
             fault(
                 "last-line-reads-on", "frame.file",
-                '        if line[-1:] != b"\\n" and len(line) != size:\n', '        if line[-1:] != b"\\n":\n',
+                " and len(line) != size:\n", ":\n",
                 f"{FILES}test_what_a_read_returns_and_whether_it_wanted_more",
             ),
             fault(

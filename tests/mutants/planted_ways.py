@@ -77,7 +77,7 @@ MUTANTS = [
             ),
             fault(
                 "framed-readline-is-always-reading-on", "way.frame",
-                '        if line[-1:] != b"\\n" and len(line) != size:\n', "        if True:\n",
+                "        if (not line or line[-1] != _NEWLINE) and len(line) != size:\n", "        if True:\n",
                 f"{FRAMED}test_handler_that_does_not_read_on_ends_the_connection",
             ),
         ],

@@ -387,8 +387,9 @@ class TestStreamRequestHandler:
         run_stream_handler(lambda it: None, pair[0], disable_nagle_algorithm=disable)
         assert bool(pair[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) is disable
 
-    def test_handler_may_close_wfile_itself(self, pair: Any) -> None:
-        handler = run_stream_handler(lambda it: it.wfile.close(), pair[0])
+    @pytest.mark.parametrize("wbufsize", [0, -1])
+    def test_handler_may_close_wfile_itself(self, pair: Any, wbufsize: int) -> None:
+        handler = run_stream_handler(lambda it: it.wfile.close(), pair[0], wbufsize=wbufsize)
         assert handler.wfile.closed
 
     @pytest.mark.parametrize("error", [BrokenPipeError(), ConnectionAbortedError(), socket.timeout()])
