@@ -77,8 +77,9 @@ class Peer:
         return f"peer {self.number} of {self.at} ({self.play.spec.listeners[self.which][1]})"
 
     def excuse(self, why: str) -> None:
-        """From now on it may get less."""
-        self.excused = self.excused or why
+        """From now on it may get less; whatever else befalls it is a better reason than a stop."""
+        if self.excused in ("", STOPPED):
+            self.excused = why
 
     # -- what it does -----------------------------------------------------------------------------------------------
 
@@ -175,7 +176,8 @@ class Peer:
             return
         if len(got) not in parts and ended == "eof" and "unix" not in self.at and not self.cannot_reset:
             yield f"{self}: an answer was cut after {len(got)} bytes, and looks whole"
-        if self.was_idle and self.excused == STOPPED and ended == "reset" and not self.was_deaf:
+        was_told = not self.was_deaf and not self.was_paused
+        if self.was_idle and self.excused == STOPPED and ended == "reset" and was_told:
             yield f"{self}: it was idle when the reactor was stopped, and was reset"
         if self.excused or self._may_be_cut(last) or not self._is_served(over):
             return
