@@ -1,7 +1,8 @@
 """A connection and the coroutine that handles it, as one object.
 
 What it is: the seam between `StreamRow`, which has frames and ends, and `Runner`, which has a coroutine. What it is
-not: the methods that a handler calls; those are `Stream`'s.
+not: the methods that a handler calls; those are `Stream`'s. The most frequent event of all, bytes for a handler that takes
+whatever comes, has its whole way here, up to the `send`; see ADR 0017.
 
 Rules: a row has one reader at a time, nearly always its own handler · a handler that waits for input after having
 written has answered its request · when the row is gone, whoever waits on it hears of it · how the handler ends decides

@@ -1,7 +1,8 @@
 """Who watches the engine: one interface for traces, access logs, metrics and recordings.
 
 An observer is told, never asked: what it returns is ignored, what it raises is logged and does not reach the loop.
-With no observer the engine spends one attribute test where a call would be.
+With no observer the engine spends one attribute test where a call would be. `taps` is the one observer that also replaces
+something, the socket of a row, and it may not change a result (ADR 0015).
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ Rules:
    descriptor is left to unregister it by, and the remedy is a new epoll set (320,000 wake-ups a second without).
 3. A listener rests for a while, a hundred times as long as it has spun, and is watched again. A connection is left to its
    deadline, or ended if it has none. The waker ends the loop: deaf, it would be of no use.
+4. It sees no more than a batch: of over BATCH_ROWS rows that spin together, epoll reports others at each turn, and none
+   is suspected. docs/RELIABILITY.md says so, too.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class Reactor(Loop):
-    """One loop for many listeners. See `Loop` for the arguments."""
+    """One loop for many listeners. See `Stages` for the arguments."""
 
     _thread: int | None = None
 

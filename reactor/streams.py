@@ -1,7 +1,8 @@
 """The way of bytes through a connection: receive, hand frames on, send, settle.
 
 What it is: `on_ready -> Transport.receive -> Framing.next_frame -> deliver`, and the way back, `settle ->
-Transport.flush`. What it is not: a handler; `deliver` and `fail` are for floor 6 to define.
+Transport.flush`. What it is not: a handler; `deliver` and `fail` are for floor 6 to define, and a shorter way for the
+commonest event is in `handled`.
 
 Rules:
 
