@@ -29,14 +29,14 @@ class Limits:
     accepts_per_turn: int = 64
     # A frame that fits one recv() (asyncio's stream limit is the same 64 KiB).
     frame_bytes: int = 65536
-    inbox_bytes: int = 65536
+    inbox_bytes: int = 65536  # one more recv() while a handler works
     # asyncio's transports: high water 64 KiB, low water a quarter of it.
     outbox_high_bytes: int = 65536
     outbox_low_bytes: int = 16384
-    outbox_bytes: int = 16 << 20
+    outbox_bytes: int = 16 << 20  # half of what redis lets a subscriber have (client-output-buffer-limit: 32 MiB)
     spool_bytes: int | None = 1 << 30  # of a framed handler's reply that the outbox cannot hold, on disk
-    bytes_per_turn: int = 262144
-    frames_per_turn: int = 32
+    bytes_per_turn: int = 262144  # as much as asyncio receives at once (max_size)
+    frames_per_turn: int = 32  # what one split cuts ahead, at 145 ns a line; see `buffers`
     # Without a descriptor for so long, those who wait are closed, so that they can go elsewhere (libuv, Twisted: at once).
     shortage_s: float | None = 1
     handshake_s: float | None = 10  # of TLS, in the thread, child or greenlet that has the connection
@@ -47,7 +47,7 @@ class Limits:
     work_s: float | None = None
     write_stall_s: float | None = 30  # without any progress (nginx send_timeout is 60)
     linger_s: float = 2  # Apache's lingering close: 2 s between reads
-    linger_bytes: int = 65536
+    linger_bytes: int = 65536  # one recv(): more than what was on its way when our side was shut
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -40,7 +40,7 @@ from .waker import WakerRow
 P = ParamSpec("P")
 log = logging.getLogger("reactor")
 
-MAX_CONNECTIONS = 10_000
+MAX_CONNECTIONS = 10_000  # https://www.kegel.com/c10k.html: a busy server; `ulimit -n` is often less
 # epoll and poll take milliseconds in a C int, 24 days at most; a loop that wakes once a day is at rest all the same.
 MAX_WAIT_S = 86400.0
 

@@ -105,6 +105,12 @@ class Wakes:
             self._empty(loop, timeout_s, time.monotonic() - before_s)
         return batch
 
+    @property
+    def may_wait(self) -> bool:
+        """Is the loop there, and not closed?"""
+        loop = self._loop()
+        return loop is not None and not getattr(loop, "closed", False)
+
     def look_back(self) -> None:
         """The turn is over: which rows are as they were?"""
         loop = self._loop()
@@ -182,7 +188,9 @@ class Watch:
         self._longer: weakref.WeakSet[Wakes] = weakref.WeakSet()  # of loops that live on from one test to the next
 
     def begin(self) -> None:
-        """Forget what was; loops that are still alive are counted anew."""
+        """Forget what was; loops that may still wait are counted anew."""
+        # Closed loops are garbage that nobody has collected yet; to look at thousands of them took a third of all tests.
+        self._longer = weakref.WeakSet(wakes for wakes in self._longer if wakes.may_wait)
         self._wakes = list(self._longer)
         for wakes in self._wakes:
             wakes.look_back()

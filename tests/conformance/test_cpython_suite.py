@@ -107,7 +107,7 @@ def ours_with(folder: pathlib.Path, name: str, old: str, new: str) -> str:
         # The way is not what was asked for.
         ("substitute.py", "_if_plain, BaseServer.framing_if_plain = way, framing", "_if_plain = 'thread'", "'inline' by a"),
         # A class is broken.
-        ("request_handlers.py", 'self.connection.makefile("wb", self.wbufsize)', "io.BytesIO()", "failed"),
+        ("request_handlers.py", 'connection.makefile("wb", self.wbufsize)', "io.BytesIO()", "failed"),
     ],
 )
 def test_a_substitute_that_is_wrong_fails(tmp_path: pathlib.Path, name: str, old: str, new: str, problem: str) -> None:
