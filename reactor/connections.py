@@ -51,7 +51,7 @@ class ConnectionRow(Row):
     kind: Kind = "stream"
     __slots__ = (
         "_need", "acceptor", "framing", "half_close", "inbox", "linger_from", "no_more", "outbox", "owing", "pending",
-        "progress", "rated", "reader", "request_at", "stalled_at", "transport", "wrote",
+        "progress", "rated", "reader", "request_at", "short", "stalled_at", "transport", "wrote",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +65,7 @@ class ConnectionRow(Row):
         self.pending = 0  # bytes in the outbox
         self.no_more: ReactorError | None = None  # why there will be no more input: what a read raises
         self.reader: Any = None  # the runner that waits for a frame of this row
+        self.short: int | None = None  # READ while the short way is open: `settle` says so, `mark` takes it back
         self.wrote = False  # since the handler last waited for input
         self.owing = False  # a frame was taken and nothing was written since
         self.half_close = False  # shut our side once the outbox is empty

@@ -56,7 +56,7 @@ class Stream(HandledRow):
         if max_bytes is None:
             ahead = self.lines_ahead
             if ahead:
-                return ahead.pop() + b"\n"
+                return ahead.pop()
             if self.framing is not LINES:
                 self._use(LINES)
         else:
@@ -94,17 +94,22 @@ class Stream(HandledRow):
         if framing is not self.framing:
             self.rejoin()
             self.framing.abandon()
-            self.framing = framing
+            self.framing, self.short = framing, None
             self._need = self.lines_ahead = None
 
-    def readuntil(self, delimiter: bytes, *, max_bytes: int | None = None) -> Awaitable[bytes]:
+    @types.coroutine
+    def readuntil(self, delimiter: bytes, *, max_bytes: int | None = None) -> Generator[Any, Any, bytes]:
         """Return the bytes up to and including `delimiter`.
 
         Raises:
             EndOfStream: the input ended before the first byte.
             FramingError: no delimiter within `max_bytes`, or the input ended inside.
         """
-        return self._read(_until(bytes(delimiter), max_bytes))
+        framing = _until(delimiter if type(delimiter) is bytes else bytes(delimiter), max_bytes)
+        if framing is not self.framing:
+            self._use(framing)
+        frame: bytes = yield self
+        return frame
 
     async def readexactly(self, n: int, *, max_bytes: int | None = None) -> bytes:
         """Return exactly `n` bytes; raises as `readuntil`, and a FramingError if a peer's `n` is over `max_bytes`."""

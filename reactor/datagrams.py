@@ -56,11 +56,7 @@ class Datagram:
 
     def reply(self, data: bytes) -> None:
         """Send one packet back, at once; dropped and counted (`row.dropped`) if the kernel does not take it."""
-        row = self.row
-        try:
-            row.bytes_out += row.sock.sendto(data, self.sockaddr)
-        except (OSError, TypeError) as error:
-            row.not_sent(self.sockaddr, error)
+        self.row.send(data, self.sockaddr)
 
 
 class DatagramRow(ListeningRow):
@@ -139,12 +135,8 @@ class DatagramRow(ListeningRow):
         try:
             self.bytes_out += self.sock.sendto(data, sockaddr)
         except (OSError, TypeError) as error:
-            self.not_sent(sockaddr, error)
-
-    def not_sent(self, sockaddr: Any, error: OSError | TypeError) -> None:
-        """Drop and count an answer that the kernel does not take; called where the exception is caught."""
-        # TypeError: a Unix sender that is not bound has no address to answer to (sockaddr is None).
-        if isinstance(error, TypeError) and sockaddr:
-            raise error
-        self.dropped += 1
-        log.debug("%s: an answer to %s was dropped: %s", self, sockaddr, error)
+            # TypeError: a Unix sender that is not bound has no address to answer to (sockaddr is None).
+            if isinstance(error, TypeError) and sockaddr:
+                raise
+            self.dropped += 1
+            log.debug("%s: an answer to %s was dropped: %s", self, sockaddr, error)

@@ -31,10 +31,12 @@ class Framing(Generic[T]):
 
     Attributes:
         frames_are_wire: `encode` would return each frame of `next_frame` as it is, so it need not be called.
+        cuts: it can `cut`.
         ahead_end: what `next_frame` puts behind each piece that was cut ahead, and no more; None: it must be asked.
     """
 
     frames_are_wire = False
+    cuts = False
     ahead_end: bytes | None = None
 
     def next_frame(self, inbox: Inbox, eof: bool) -> T | Need:
@@ -52,6 +54,14 @@ class Framing(Generic[T]):
             EndOfStream: `eof`, and the inbox is empty.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define next_frame(inbox, eof)")
+
+    def cut(self, data: bytes, inbox: Inbox) -> T | None:
+        """Take the first frame of bytes that have just come, while `inbox` is empty; None: feed it, and ask `next_frame`.
+
+        A short way for bytes that are whole frames and nothing else, as nearly all are. What it returns, and what is in
+        the inbox then, is the same as if `next_frame` had been asked. Only a framing that `cuts` is asked.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define cut(data, inbox)")
 
     def encode(self, frame: T) -> bytes:
         """Return the bytes that `next_frame` would turn into `frame`."""

@@ -29,10 +29,10 @@ class Until(Framing[bytes]):
         if not delimiter:
             raise ValueError("Until(b''): an empty delimiter would end a frame everywhere; use Raw()")
         self.delimiter, self.max_bytes, self.keep_end = bytes(delimiter), _checked(max_bytes), keep_end
-        self._end = self.delimiter if keep_end else b""
         self._need = Need.until(self.delimiter, self.max_bytes)
         if type(self).next_frame is Until.next_frame:  # what derives from it may do anything
-            self.ahead_end = self._end
+            self.cuts = True
+            self.ahead_end = b"" if keep_end else None
             self.frames_are_wire = keep_end and type(self).encode is Until.encode
 
     def next_frame(self, inbox: Inbox, eof: bool) -> bytes | Need:
@@ -40,7 +40,12 @@ class Until(Framing[bytes]):
         piece = inbox.take_until(self.delimiter, inbox.max_bytes if self.max_bytes is None else self.max_bytes)
         if piece is None:
             return self._incomplete(inbox, eof, self._need)
-        return piece + self._end
+        return piece if self.keep_end else piece[: -len(self.delimiter)]
+
+    def cut(self, data: bytes, inbox: Inbox) -> bytes | None:
+        """See `Framing.cut`."""
+        piece = inbox.cut(data, self.delimiter, inbox.max_bytes if self.max_bytes is None else self.max_bytes)
+        return piece if piece is None or self.keep_end else piece[: -len(self.delimiter)]
 
     def encode(self, frame: bytes) -> bytes:
         """Return the frame with its delimiter (added unless `keep_end` and it is there).
@@ -48,7 +53,7 @@ class Until(Framing[bytes]):
         Raises:
             FramingError: the delimiter would end the frame earlier: the peer would see two frames.
         """
-        whole = frame if self._end and frame.endswith(self.delimiter) else frame + self.delimiter
+        whole = frame if self.keep_end and frame.endswith(self.delimiter) else frame + self.delimiter
         ends_at = whole.find(self.delimiter)
         if ends_at + len(self.delimiter) < len(whole):
             raise FramingError(f"{self.delimiter!r} inside a frame that it ends", offset=ends_at)

@@ -191,6 +191,7 @@ class StreamRow(ConnectionRow):
             return
         self.outbox = [data]
         if outbox is None:  # else it is OPEN: who resumed the handler will send
+            self.short = None  # this must leave first
             self.loop.dirty.append(self)
 
     def _queue(self, data: bytes) -> None:
@@ -256,10 +257,23 @@ class StreamRow(ConnectionRow):
         """End of the batch: flush; and if what the row waits for has changed, phase, interest and deadline too."""
         if self.outbox:
             self.transport.flush(self)
-        if not self.outbox and not self.marked and self.phase is _IDLE and self.interest == READ:
-            return
-        self.marked = False
-        self._conclude()
+        if self.outbox or self.marked or self.phase is not _IDLE or self.interest != READ:
+            self.marked = False
+            self._conclude()
+        self.short = READ if self.phase is _IDLE and self._is_at_rest() else None
+
+    def _is_at_rest(self) -> bool:
+        """Is nothing under way, and the next thing to expect a plain arrival of bytes for the row's own handler?"""
+        return (
+            self.interest == READ and self.reader is self and self.transport is PLAIN
+            and (self.framing is RAW or self.framing.cuts) and not self.inbox and not self.outbox
+            and self.no_more is None and not self.pause_reasons and self.loop.observer is None
+        )  # fmt: skip
+
+    def mark(self) -> None:
+        """As ever; and until `settle` has looked at it, the row takes the long way."""
+        self.short = None
+        super().mark()
 
     def _conclude(self) -> None:
         """Derive the phase; end what has ended; else watch and guard the row as its phase asks."""

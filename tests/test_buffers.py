@@ -51,17 +51,17 @@ def test_what_is_fed_is_taken_in_order() -> None:
 def test_frames_are_bytes_whatever_they_were_cut_from() -> None:
     for inbox in (filled(b"a\nb\nc\nd"), filled(b"a\n", b"b\nc\nd")):
         cut = [inbox.take_until(b"\n", 10), inbox.take_until(b"\n", 10), inbox.peek(2), inbox.take(2), inbox.take(9)]
-        assert cut == [b"a", b"b", b"c\n", b"c\n", b"d"]
+        assert cut == [b"a\n", b"b\n", b"c\n", b"c\n", b"d"]
         assert {type(piece) for piece in cut} == {bytes}
 
 
 def test_lines_are_cut_ahead_and_counted() -> None:
     inbox = filled(b"".join(b"%d\r\n" % n for n in range(100)), split_ahead=8)
     size = len(inbox)
-    assert inbox.take_until(b"\r\n", 1000) == b"0"
-    assert inbox.ahead == [b"7", b"6", b"5", b"4", b"3", b"2", b"1"]
+    assert inbox.take_until(b"\r\n", 1000) == b"0\r\n"
+    assert inbox.ahead == [b"%d\r\n" % n for n in (7, 6, 5, 4, 3, 2, 1)]
     assert len(inbox) == size - 3
-    assert [inbox.take_until(b"\r\n", 1000) for _ in range(8)] == [b"%d" % n for n in range(1, 9)]
+    assert [inbox.take_until(b"\r\n", 1000) for _ in range(8)] == [b"%d\r\n" % n for n in range(1, 9)]
     assert rest(inbox) == b"".join(b"%d\r\n" % n for n in range(9, 100))
 
 
@@ -80,7 +80,7 @@ def test_whoever_asks_for_anything_else_gets_what_was_cut_ahead(
     ask: Callable[[Inbox], object], delimiter: bytes
 ) -> None:
     inbox = filled(delimiter.join([b"a", b"bb", b"", b"ccc", b"rest"]))
-    assert inbox.take_until(delimiter, 1000) == b"a"
+    assert inbox.take_until(delimiter, 1000) == b"a" + delimiter
     assert len(inbox.ahead) == 3
     held = len(inbox)
     ask(inbox)
@@ -88,19 +88,47 @@ def test_whoever_asks_for_anything_else_gets_what_was_cut_ahead(
     assert rest(inbox) == delimiter.join([b"bb", b"", b"ccc", b"rest"])
 
 
+@pytest.mark.parametrize("delimiter", [b"\n", b"\r\n"])
+def test_what_is_cut_at_once_is_what_would_have_been_taken(delimiter: bytes) -> None:
+    inbox = Inbox(1000)
+    lines = [b"%d" % n + delimiter for n in range(SPLIT_AHEAD)]
+    assert inbox.cut(b"".join(lines), delimiter, 1000) == lines[0]
+    assert (inbox.ahead, inbox.size) == (lines[:0:-1], 0)
+    assert [inbox.take_until(delimiter, 1000) for _ in lines] == [*lines[1:], None]
+    assert inbox.cut(lines[0], delimiter, 1000) is lines[0], "the only one is not copied"
+    assert len(inbox) == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"a\nb", "the last line has not come"),
+        (b"ab", "no line has come"),
+        (b"123456\n", "it may be too long"),
+        (b"1\n345\n", "one of them may be too long"),
+        (b"\n" * 3, "there are more than may be cut ahead"),
+    ],
+)
+def test_what_is_not_simple_is_not_cut(data: bytes, why: str) -> None:
+    inbox = Inbox(1000)
+    inbox.split_ahead = 2
+    assert inbox.cut(data, b"\n", 5) is None, why
+    assert (len(inbox), inbox.ahead) == (0, [])
+
+
 def test_a_smaller_maximum_is_not_outwitted_by_what_was_cut_ahead() -> None:
     inbox = filled(b"a\nlonger\nb\n")
-    assert inbox.take_until(b"\n", 1000) == b"a"
+    assert inbox.take_until(b"\n", 1000) == b"a\n"
     with pytest.raises(FramingError, match="limit is 5 bytes"):
         inbox.take_until(b"\n", 5)
-    assert inbox.take_until(b"\n", 6) == b"longer"
-    assert inbox.take_until(b"\n", 1000) == b"b"
+    assert inbox.take_until(b"\n", 6) == b"longer\n"
+    assert inbox.take_until(b"\n", 1000) == b"b\n"
 
 
 @pytest.mark.parametrize("delimiter", [b"\n", b"--end--"])
 def test_the_maximum_of_a_search(delimiter: bytes) -> None:
     fits, too_long = b"x" * 10 + delimiter, b"x" * 11 + delimiter
-    assert filled(fits + b"more").take_until(delimiter, 10) == b"x" * 10
+    assert filled(fits + b"more").take_until(delimiter, 10) == fits
     with pytest.raises(FramingError) as caught:
         filled(too_long).take_until(delimiter, 10)
     assert (caught.value.offset, caught.value.limit) == (10, 10)
@@ -121,13 +149,13 @@ def test_no_delimiter_hides_at_the_edge_of_what_one_split_looks_at(
     for size in range(split_ahead * AHEAD_BYTES - 10, split_ahead * AHEAD_BYTES + 3):
         frames = [b"x" * (size // split_ahead)] * split_ahead + [b"y", b"z" * 600, b""]
         inbox = filled(b"start" + delimiter + delimiter.join(frames) + delimiter, split_ahead=split_ahead)
-        assert inbox.take_until(delimiter, max_bytes) == b"start"
+        assert inbox.take_until(delimiter, max_bytes) == b"start" + delimiter
         for frame in frames:
             if len(frame) > max_bytes:
                 with pytest.raises(FramingError):
                     inbox.take_until(delimiter, max_bytes)
                 break
-            assert inbox.take_until(delimiter, max_bytes) == frame
+            assert inbox.take_until(delimiter, max_bytes) == frame + delimiter
         else:
             assert len(inbox) == 0
 
@@ -141,7 +169,7 @@ def test_clear_forgets_everything() -> None:
     assert inbox.take_until(b"\n", 1000) is None
     inbox.clear()
     inbox.feed(b"new\n and more")
-    assert inbox.take_until(b"\n", 1000) == b"new", "the search begins anew"
+    assert inbox.take_until(b"\n", 1000) == b"new\n", "the search begins anew"
 
 
 DELIMITERS = st.sampled_from([b"\n", b"\r\n", b"||"])
@@ -192,8 +220,18 @@ class Received(RuleBasedStateMachine):
                 assert (caught.value.offset, caught.value.limit) == (max_bytes, max_bytes)
             else:
                 taken = self.inbox.take_until(delimiter, max_bytes)
-                assert (type(taken), taken) == ((bytes, head) if found else (type(None), None))
+                assert (type(taken), taken) == ((bytes, head + delimiter) if found else (type(None), None))
                 self.model = tail if found else self.model
+
+    @precondition(lambda self: not self.model)
+    @rule(piece=PIECES, delimiter=DELIMITERS, max_bytes=st.sampled_from([4, 9, AHEAD_BYTES, 1 << 20]))
+    def cut(self, piece: bytes, delimiter: bytes, max_bytes: int) -> None:
+        head, found, tail = piece.partition(delimiter)
+        taken = self.inbox.cut(piece, delimiter, max_bytes)
+        if taken is not None:
+            assert (type(taken), taken) == (bytes, head + delimiter)
+            assert len(head) <= max_bytes and piece.endswith(delimiter)
+            self.model = tail
 
     @rule()
     def rejoin(self) -> None:
@@ -252,7 +290,7 @@ def test_a_search_resumes_where_the_last_one_stopped(delimiter: bytes) -> None:
     assert inbox._data is spied, "the spy was replaced"
     assert spied.searched <= 20_000 * (len(delimiter) + 1)
     inbox.feed(delimiter)
-    assert inbox.take_until(delimiter, 1 << 20) == b"x" * 20_002
+    assert inbox.take_until(delimiter, 1 << 20) == b"x" * 20_002 + delimiter
 
 
 def test_another_delimiter_is_searched_from_the_start() -> None:
@@ -260,10 +298,10 @@ def test_another_delimiter_is_searched_from_the_start() -> None:
     assert inbox.find(b"\n") == -1
     assert inbox.find(b"|") == 1
     assert inbox.take_until(b"\n", 100) is None
-    assert inbox.take_until(b"|", 100) == b"a"
+    assert inbox.take_until(b"|", 100) == b"a|"
     assert inbox.take_until(b"\n", 100) is None
     inbox.feed(b"\n")
-    assert inbox.take_until(b"\n", 100) == b"bc"
+    assert inbox.take_until(b"\n", 100) == b"bc\n"
 
 
 @pytest.mark.parametrize("count", [1_000, 10_000, 100_000])
@@ -286,7 +324,7 @@ def test_cutting_many_lines_copies_a_bounded_number_of_bytes_for_each(count: int
     inbox, total = filled(b"0123456\n" * count, max_bytes=1 << 20, split_ahead=split_ahead), 0
     for _ in range(count):
         before = inbox._data
-        assert inbox.take_until(b"\n", 1 << 20) == b"0123456"
+        assert inbox.take_until(b"\n", 1 << 20) == b"0123456\n"
         total += copied(inbox, before)
     assert len(inbox) == 0
     assert total <= (AHEAD_BYTES + 16) * count
@@ -297,7 +335,7 @@ def test_cutting_many_lines_copies_a_bounded_number_of_bytes_for_each(count: int
 def test_so_is_the_memory_of_lines(split_ahead: int, pieces: int) -> None:
     inbox = filled(*[b"0123456\n" * 65536] * pieces, max_bytes=1 << 20, split_ahead=split_ahead)
     while len(inbox):
-        assert inbox.take_until(b"\n", 1 << 20) == b"0123456"
+        assert inbox.take_until(b"\n", 1 << 20) == b"0123456\n"
         assert len(inbox._data) <= 2 * inbox.size + 2 * SPLIT_AHEAD * AHEAD_BYTES
 
 

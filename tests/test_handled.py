@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reactor import End, Observer, Phase, Reactor, Stream, sleep
+from reactor import End, ManualClock, Observer, Phase, Reactor, Stream, Until, sleep
 from tests.driving import ask, listen, only, receive, receive_all, streams, turn_until, turns
 
 WAYS = {"short": (), "long": (Observer(),)}  # an observer makes every row take the long way
@@ -186,3 +186,181 @@ def test_what_others_write_meanwhile_keeps_its_place(either_way: Reactor, connec
     row.write(b"b")
     ask(either_way, client, b"c", b"bc")
     assert row.outbox_bytes == 0
+
+
+# -- frames: the same, for bytes that are whole frames and nothing else -----------------------------------------------------
+
+
+async def echo_lines(stream: Stream) -> None:
+    while line := await stream.readline():
+        stream.write(line)
+
+
+async def echo_paragraphs(stream: Stream) -> None:
+    async for paragraph in stream.frames(Until(b"\n\n", keep_end=False)):
+        stream.write(paragraph + b"\n\n")
+
+
+@pytest.mark.parametrize(
+    ("handler", "request_bytes", "requests"),
+    [
+        (echo_lines, b"one\n", 1),
+        (echo_lines, b"one\ntwo\n\n", 3),
+        (echo_paragraphs, b"one\n\n", 1),
+    ],
+)
+def test_whole_frames_are_answered_at_once_and_leave_nothing_to_settle(
+    loop: Reactor, connect: Any, handler: Any, request_bytes: bytes, requests: int
+) -> None:
+    client = connect(listen(loop, handler))
+    row = only(loop)
+    turns(loop)
+    for number in (1, 2):
+        client.sendall(request_bytes)
+        turn = loop.step(1)
+        assert (len(turn.ready), turn.settled) == (1, ())
+        assert (row.phase, row.outbox, row.requests, row.inbox_bytes) == (Phase.IDLE, None, number * requests, 0)
+        assert receive(loop, client, len(request_bytes)) == request_bytes
+
+
+def test_frames_that_are_asked_for_one_by_one(either_way: Reactor, connect: Any) -> None:
+    client = connect(listen(either_way, echo_paragraphs))
+    row = only(either_way)
+    turns(either_way)
+    ask(either_way, client, b"one\n\n\n\ntwo\n\n", b"one\n\n\n\ntwo\n\n")
+    assert (row.requests, row.inbox_bytes) == (3, 0)
+
+
+def test_what_comes_in_pieces_takes_the_long_way_and_the_next_one_the_short(loop: Reactor, connect: Any) -> None:
+    client = connect(listen(loop, echo_lines))
+    row = only(loop)
+    ask(loop, client, b"on", b"")
+    turn_until(loop, lambda: row.phase is Phase.RECEIVING)
+    ask(loop, client, b"e\nan", b"one\n")
+    ask(loop, client, b"d\n", b"and\n")
+    turns(loop)
+    client.sendall(b"two\n")
+    assert loop.step(1).settled == ()
+    assert row.requests == 3
+
+
+def test_a_handler_may_read_anything_of_what_came_together(either_way: Reactor, connect: Any) -> None:
+    async def sized(stream: Stream) -> None:
+        while size := await stream.readline():
+            body = await stream.readexactly(int(size))
+            stream.write(body + b"|" + await stream.readuntil(b";") + b"|" + await stream.read_some(2) + b"\n")
+
+    client = connect(listen(either_way, sized))
+    ask(either_way, client, b"3\na\nbxx;12", b"a\nb|xx;|12\n")
+    row = only(either_way)
+    turns(either_way)
+    ask(either_way, client, b"1\n\n;\n\n", b"\n|;|\n\n\n")
+    turns(either_way)
+    assert (row.phase, row.inbox_bytes) == (Phase.IDLE, 0)
+
+
+def test_a_handler_may_change_its_framing_with_each_answer(either_way: Reactor, connect: Any) -> None:
+    async def sized(stream: Stream) -> None:
+        while size := await stream.readline():
+            stream.write(b"send " + size)
+            stream.write(await stream.readexactly(int(size)))
+
+    client = connect(listen(either_way, sized))
+    only(either_way)
+    for body in (b"abc", b"de"):
+        turns(either_way)
+        ask(either_way, client, b"%d\n" % len(body), b"send %d\n" % len(body))
+        turns(either_way)
+        ask(either_way, client, body, body)
+
+
+def test_lines_that_came_together_wait_for_a_handler_that_works(
+    either_way: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    async def working(stream: Stream) -> None:
+        while line := await stream.readline():
+            stream.write(line)
+            await sleep(5)
+
+    client = connect(listen(either_way, working))
+    row = only(either_way)
+    turns(either_way)
+    ask(either_way, client, b"a\nb\nc\n", b"a\n")
+    assert (row.phase, row.inbox_bytes) == (Phase.WORKING, 4)
+    for line in (b"b\n", b"c\n"):
+        clock.advance(5)
+        assert receive(either_way, client, 2) == line
+    clock.advance(5)
+    turns(either_way)
+    assert (row.phase, row.requests) == (Phase.IDLE, 3)
+
+
+def test_a_handler_that_ends_does_not_see_what_came_with_its_last_line(either_way: Reactor, connect: Any) -> None:
+    seen = []
+
+    async def once(stream: Stream) -> None:
+        seen.append(await stream.readline())
+        stream.write(b"bye\n")
+
+    client = connect(listen(either_way, once))
+    turns(either_way)
+    client.sendall(b"a\nb\nc\n")
+    assert receive_all(either_way, client) == b"bye\n"
+    assert seen == [b"a\n"]
+    assert streams(either_way)[0].requests == 1
+
+
+def test_lines_of_a_turn_are_bounded_on_the_short_way_too(loop: Reactor, connect: Any) -> None:
+    client = connect(listen(loop, echo_lines, frames_per_turn=2))
+    row = only(loop)
+    turns(loop)
+    client.sendall(b"a\nb\nc\nd\ne\n")
+    loop.step(1)
+    assert row.bytes_out == 4
+    assert receive(loop, client, 10) == b"a\nb\nc\nd\ne\n"
+
+
+def test_a_reply_of_many_lines_is_held_by_the_high_mark(either_way: Reactor, connect: Any) -> None:
+    async def large(stream: Stream) -> None:
+        while line := await stream.readline():
+            stream.write(line * 50_000)
+
+    client = connect(listen(either_way, large, outbox_high_bytes=65536))
+    only(either_way)
+    turns(either_way)
+    client.sendall(b"a\nb\nc\n")
+    assert receive(either_way, client, 300_000) == b"".join(line * 50_000 for line in (b"a\n", b"b\n", b"c\n"))
+
+
+def test_what_a_handler_offers_to_its_own_peer_answers_nothing(either_way: Reactor, connect: Any) -> None:
+    async def offering(stream: Stream) -> None:
+        while data := await stream.read_some():
+            stream.offer(data)
+
+    client = connect(listen(either_way, offering))
+    row = only(either_way)
+    ask(either_way, client, b"a", b"a")
+    turns(either_way)
+    assert row.phase is Phase.RECEIVING
+
+
+def test_a_row_that_another_one_has_closed_in_the_same_batch_serves_no_more(loop: Reactor, connect: Any) -> None:
+    served = []
+
+    async def closing(stream: Stream) -> None:
+        while line := await stream.readline():
+            served.append(line)
+            for other in streams(loop):
+                if other is not stream:
+                    other.close()
+            stream.write(line)
+
+    listener = listen(loop, closing)
+    clients = [connect(listener) for _ in range(2)]
+    turn_until(loop, lambda: len(streams(loop)) == 2)
+    turns(loop)
+    for client in clients:
+        client.sendall(b"x\n")
+    turn_until(loop, lambda: served)
+    turns(loop)
+    assert served == [b"x\n"]

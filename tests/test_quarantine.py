@@ -224,6 +224,7 @@ def spinning_stream(loop: Reactor, connect: Any, handler: Any = echo) -> Any:
     row = only(loop)
     turns(loop)
     row.transport = Idle()
+    row.mark()
     client.sendall(b"hello\n")
     turns(loop, ENOUGH)
     return row

@@ -2,12 +2,13 @@
 
 What it is: `check_framing`, the contract of `reactor.Framing` as a function, for framings of your own. What it is not: a
 check of handlers; see `splits`. What is tried: all bytes at once, one at a time, every cut in two, the end of the stream at
-every offset, and each with and without frames that are cut ahead.
+every offset, and each with and without frames that are cut ahead, and by `Framing.cut` where there is one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any, TypeVar
 
 from ..buffers import SPLIT_AHEAD, Inbox
@@ -38,8 +39,8 @@ def check_framing(framing: Framing[T], data: bytes, frames: Sequence[T] | None =
     if frames is not None and whole[0] != _joined(framing, [_comparable(framing, frame) for frame in frames]):
         raise FramingMistake(f"{framing!r} makes {_told(whole)} of {data!r}, and not {list(frames)!r}")
     for pieces in _every_split(data):
-        for split_ahead in (SPLIT_AHEAD, 1):
-            found = cut(framing, pieces, split_ahead)
+        for split_ahead, at_once in product((SPLIT_AHEAD, 1), {False, framing.cuts}):
+            found = cut(framing, pieces, split_ahead, at_once)
             if found != whole:
                 raise FramingMistake(
                     f"{framing!r} makes {_told(found)} of the pieces {pieces!r}, but {_told(whole)} of all at once"
@@ -49,9 +50,16 @@ def check_framing(framing: Framing[T], data: bytes, frames: Sequence[T] | None =
 
 
 def cut(
-    framing: Framing[Any], pieces: Iterable[bytes], split_ahead: int = SPLIT_AHEAD
+    framing: Framing[Any], pieces: Iterable[bytes], split_ahead: int = SPLIT_AHEAD, at_once: bool = False
 ) -> tuple[list[Any], str]:
-    """Feed the pieces and then the end of the stream; return the frames, and the type of the error they end with."""
+    """Feed the pieces and then the end of the stream; return the frames, and the type of the error they end with.
+
+    Args:
+        framing: a prototype.
+        pieces: of the stream, as they arrive.
+        split_ahead: how many frames may be cut ahead.
+        at_once: ask `Framing.cut` first, as the engine does.
+    """
     framing = framing.fresh()
     inbox = Inbox(DEFAULTS.frame_bytes)
     inbox.split_ahead = split_ahead
@@ -59,7 +67,11 @@ def cut(
     try:
         for piece in pieces:
             if piece:
-                inbox.feed(piece)
+                first = framing.cut(piece, inbox) if at_once and not inbox else None
+                if first is None:
+                    inbox.feed(piece)
+                else:
+                    found.append(_comparable(framing, first))
                 found += _pulled(framing, inbox, False)
         found += _pulled(framing, inbox, True)
         raise FramingMistake(f"{framing!r} returns a Need at the end of the stream, where nothing can follow")

@@ -17,8 +17,7 @@ MUTANTS = [
         [
             fault(
                 "outbox-left-open", "engine.write",
-                "            self.outbox = self.outbox or None\n            return self._waits_for",
-                "            return self._waits_for",
+                "            self.outbox = outbox or None\n", "",
                 f"{SHORT}test_a_handler_that_does_not_answer_owes_an_answer",
             ),
             fault(
@@ -34,15 +33,19 @@ MUTANTS = [
             ),
             fault(
                 "unanswered-and-forgotten", "engine.settle",
-                "        if want is not self or not self.wrote or self.phase is not _IDLE:\n",
-                "        if want is not self or self.phase is not _IDLE:\n",
-                f"{SHORT}test_a_handler_that_does_not_answer_owes_an_answer",
+                "        if want is not self or not self.wrote or not self.short or not outbox or ahead:\n",
+                "        if want is not self or not self.short or not outbox or ahead:\n",
+                f"{SHORT}test_what_a_handler_offers_to_its_own_peer_answers_nothing",
             ),
             fault(
-                "answered-and-still-receiving", "engine.settle",
-                "        if want is not self or not self.wrote or self.phase is not _IDLE:\n",
-                "        if want is not self or not self.wrote:\n",
-                f"{SHORT}test_a_handler_that_does_not_answer_owes_an_answer",
+                "what-came-together-is-forgotten", "frame.switch",
+                "            return self.pump() if self.inbox else None\n", "            return None\n",
+                f"{SHORT}test_a_handler_may_read_anything_of_what_came_together",
+            ),
+            fault(
+                "lines-ahead-are-no-requests", "engine.settle",
+                "            self.requests += len(ahead)\n", "",
+                f"{SHORT}test_whole_frames_are_answered_at_once_and_leave_nothing_to_settle",
             ),
             fault(
                 "error-of-a-handler-leaves-its-row", "engine.contain",
@@ -240,8 +243,8 @@ MUTANTS = [
             ),
             fault(
                 "empty-packet-is-the-end", "engine.packet",
-                "            self.bytes_in += len(data)\n",
-                "            if not data:\n                return\n            self.bytes_in += len(data)\n",
+                "            self.bytes_in += len(packet.data)\n",
+                "            if not packet.data:\n                return\n            self.bytes_in += len(packet.data)\n",
                 f"{PACKETS}test_an_empty_packet_is_not_the_end",
             ),
             fault(
@@ -307,6 +310,47 @@ MUTANTS = [
                 "select-one-descriptor-too-many", "engine.descriptor",
                 "row.fd >= self._limit:", "row.fd > self._limit:",
                 f"{DEMULTIPLEXER}test_select_refuses_what_it_could_not_watch",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/streams.py",
+        [
+            fault(
+                "answered-and-still-receiving", "engine.settle",
+                "        self.short = READ if self.phase is _IDLE and self._is_at_rest() else None\n",
+                "        self.short = READ if self._is_at_rest() else None\n",
+                f"{SHORT}test_a_handler_that_does_not_answer_owes_an_answer",
+            ),
+            fault(
+                "marked-and-still-on-the-short-way", "engine.one",
+                "        self.short = None\n        super().mark()\n", "        super().mark()\n",
+                f"{SHORT}test_a_row_that_another_one_has_closed_in_the_same_batch_serves_no_more",
+            ),
+            fault(
+                "written-by-others-and-still-on-the-short-way", "engine.write",
+                "            self.short = None  # this must leave first\n", "",
+                f"{SHORT}test_what_others_write_meanwhile_keeps_its_place",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/coroutine_streams.py",
+        [
+            fault(
+                "another-framing-and-still-on-the-short-way", "frame.switch",
+                "            self.framing, self.short = framing, None\n", "            self.framing = framing\n",
+                f"{SHORT}test_a_handler_may_change_its_framing_with_each_answer",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/buffers.py",
+        [
+            fault(
+                "half-a-line-is-cut", "frame.split",
+                "        if size < len(data):\n            return None\n", "",
+                f"{SHORT}test_lines_of_a_turn_are_bounded_on_the_short_way_too",
             ),
         ],
     ),

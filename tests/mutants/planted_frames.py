@@ -68,8 +68,8 @@ MUTANTS = [
             ),
             fault(
                 "half-a-delimiter-overlooked-by-split", "frame.split",
-                "            self._scanned = max(0, len(rest) - len(delimiter) + 1)\n",
-                "            self._scanned = len(rest)\n",
+                "            self._scanned = max(0, len(window) - len(delimiter) + 1)\n",
+                "            self._scanned = len(window)\n",
                 f"{BUFFERS}test_no_delimiter_hides_at_the_edge_of_what_one_split_looks_at",
             ),
             fault(

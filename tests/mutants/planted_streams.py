@@ -137,10 +137,9 @@ MUTANTS = [
             ),
             fault(
                 "flush-forgotten-at-settle", "engine.write",
-                "        if self.outbox:\n            self.transport.flush(self)\n"
-                "        if not self.outbox and",
-                "        if not self.outbox and",
-                f"{STREAMS}test_all_that_is_written_in_a_batch_goes_in_one_send",
+                "        if self.outbox:\n            self.transport.flush(self)\n        if self.outbox or self.marked",
+                "        if self.outbox or self.marked",
+                f"{STREAMS}test_what_several_handlers_write_to_one_row_goes_in_one_send",
             ),
             fault(
                 "second-write-first", "engine.write",

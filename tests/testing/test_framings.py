@@ -43,9 +43,17 @@ class Broken(Framing[bytes]):
     def __init__(self, mistake: str) -> None:
         self.mistake = mistake
         self.seen = 0
+        self.cuts = mistake.startswith("cuts")
 
     def fresh(self) -> "Broken":
         return Broken(self.mistake)
+
+    def cut(self, data: bytes, inbox: Inbox) -> bytes | None:
+        if len(data) == 6 and self.mistake == "cuts and forgets":
+            return data[:3]
+        if len(data) == 2 and self.mistake == "cuts what is not whole":
+            return data
+        return data if len(data) == 3 else None
 
     def next_frame(self, inbox: Inbox, eof: bool) -> bytes | Need:
         held = len(inbox)
@@ -71,6 +79,8 @@ class Broken(Framing[bytes]):
     ("mistake", "message"),
     [
         ("by arrival", "of the pieces"),
+        ("cuts and forgets", "of the pieces"),
+        ("cuts what is not whole", "of the pieces"),
         ("consumes", "returned a Need: they are lost"),
         ("produces", "out of no bytes"),
         ("waits at the end", "nothing can follow"),
