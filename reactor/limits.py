@@ -36,7 +36,7 @@ class Limits:
     outbox_bytes: int = 16 << 20  # half of what redis lets a subscriber have (client-output-buffer-limit: 32 MiB)
     spool_bytes: int | None = 1 << 30  # of a framed handler's reply that the outbox cannot hold, on disk
     bytes_per_turn: int = 262144  # as much as asyncio receives at once (max_size)
-    frames_per_turn: int = 32  # what one split cuts ahead, at 145 ns a line; see `buffers`
+    frames_per_turn: int = 32  # what is cut ahead in one go; see `buffers`
     # Without a descriptor for so long, those who wait are closed, so that they can go elsewhere (libuv, Twisted: at once).
     shortage_s: float | None = 1
     handshake_s: float | None = 10  # of TLS, in the thread, child or greenlet that has the connection
