@@ -89,7 +89,7 @@ class Demultiplexer:
         Raises:
             OSError: the selector cannot watch the row's descriptor, or somebody else has closed it.
         """
-        if interest == row.interest or row in self._barred:
+        if interest == row.interest or (self._barred and row in self._barred):
             return
         if not row.interest:
             self._register(row, interest)

@@ -26,7 +26,7 @@ from .table import READ
 from .transports import OPEN, PLAIN, RECEIVE_BYTES
 
 log = logging.getLogger("reactor")
-_IDLE = Phase.IDLE  # as in `streams`
+_IDLE, _FINISHED = Phase.IDLE, End.FINISHED  # as in `streams`
 
 
 class HandledRow(StreamRow, Runner, Suspension):
@@ -34,7 +34,7 @@ class HandledRow(StreamRow, Runner, Suspension):
 
     way = "coroutine"
     waiting_at = Runner.waiting_at
-    __slots__ = ("coroutine", "drainers", "host", "lines_ahead", "parked", "tasks")
+    __slots__ = ("coroutine", "host", "lines_ahead", "parked", "tasks")
 
     def __init__(
         self, loop: Any, sock: Any, acceptor: Any, listener: str, limits: Limits, sockaddr: Any = None
@@ -44,8 +44,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         self.lines_ahead: list[bytes] | None = None  # what `readline` may take without asking: the inbox's own list
         self.tasks: set[Task[Any]] | None = None
         self.host: Any = None  # who is told of errors and of the end, for hosted servers
-        self.drainers: list[Any] | None = None
-        super().__init__(loop, sock, acceptor, listener, limits, sockaddr)
+        StreamRow.__init__(self, loop, sock, acceptor, listener, limits, sockaddr)
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run the handler of this row.
@@ -57,7 +56,13 @@ class HandledRow(StreamRow, Runner, Suspension):
             coroutine.close()
             raise RuntimeError(f"{self} has a handler already")
         self.coroutine = coroutine
-        self.proceed()
+        try:
+            want = coroutine.send(None)
+        except BaseException as error:  # as in `Runner._run`
+            self.coroutine = None
+            self._ended(error)
+        else:
+            self._park(want)
 
     def on_ready(self, ready: int) -> Any:  # None; an Any spares each early end a line of its own
         """A whole exchange with a handler that takes whatever comes: receive, resume, send.
@@ -214,8 +219,10 @@ class HandledRow(StreamRow, Runner, Suspension):
         """The handler has returned or raised: the row ends, with an end code and at most one line in the log."""
         if self.no_more is not None:
             self.no_more.__traceback__ = None  # whose frames hold the row, and the rows of its whole batch
-        if isinstance(error, (StopIteration, EndOfStream, ConnectionLost)):
-            self.finish(End.FINISHED, "" if isinstance(error, StopIteration) else str(error))
+        if isinstance(error, StopIteration):
+            self.finish(_FINISHED)
+        elif isinstance(error, (EndOfStream, ConnectionLost)):
+            self.finish(_FINISHED, str(error))
         elif isinstance(error, (FramingError, LimitError)):
             self.refuse(error, (self.host or self.loop).contain)
         elif isinstance(error, Exception):
@@ -227,16 +234,17 @@ class HandledRow(StreamRow, Runner, Suspension):
                 raise error
 
     def _gone(self) -> None:
-        super()._gone()
-        for task in tuple(self.tasks or ()):
-            task.cancel()
+        StreamRow._gone(self)
+        if self.tasks:
+            for task in tuple(self.tasks):
+                task.cancel()
         if self.coroutine is not None or self.reader is not None or self.drainers:
             self.requeue()  # user code must not run inside of settle
 
     def _release(self) -> None:
         if self.host is not None:
             self.host.closing(self)
-        super()._release()
+        StreamRow._release(self)
 
     def _heed_marks(self) -> None:
         super()._heed_marks()

@@ -67,6 +67,7 @@ REASONS: dict[str | Site, str] = {
     ("guests", "ServedRequests._release", "close"): "calls Host.close",
     ("handled", "HandledRow.deliver", "send"): _COROUTINE,
     ("handled", "HandledRow.start", "close"): _COROUTINE,
+    ("handled", "HandledRow.start", "send"): _COROUTINE,
     ("hosting", "Host.forked", "pidfd_open"): _PROCESS,
     ("hosting", "Host.server_closes", "close"): _PROCESS,
     ("hosting", "Host.shake_hands", "do_handshake"): _REAL,

@@ -64,7 +64,7 @@ MUTANTS = [
             ),
             fault(
                 "tasks-outlive-their-row", "engine.end",
-                "        for task in tuple(self.tasks or ()):\n            task.cancel()\n", "",
+                "            for task in tuple(self.tasks):\n                task.cancel()\n", "            pass\n",
                 f"{CO}test_a_stream_s_tasks_are_cancelled_with_its_row",
             ),
             fault(

@@ -86,18 +86,20 @@ MUTANTS = [
             ),
             fault(
                 "end-of-stream-read-for-ever", "engine.rest",
-                "        if self.phase in LIVE and self.no_more is None and not self.pause_reasons and not full:\n",
-                "        if self.phase in LIVE and not self.pause_reasons and not full:\n",
+                "        if self.phase not in LIVE or self.no_more is not None or self.pause_reasons:\n",
+                "        if self.phase not in LIVE or self.pause_reasons:\n",
                 f"{ENDS}test_an_end_of_stream_never_makes_the_loop_spin",
             ),
             fault(
                 "inbox-without-a-mark", "engine.marks",
-                "and not self.pause_reasons and not full:", "and not self.pause_reasons:",
+                "            return wanted if len(self.inbox) >= most else wanted | READ\n",
+                "            return wanted | READ\n",
                 f"{STREAMS}test_the_inbox_of_a_working_handler_is_bounded",
             ),
             fault(
                 "paused-row-watched", "engine.pause",
-                "self.no_more is None and not self.pause_reasons and not full:", "self.no_more is None and not full:",
+                "self.no_more is not None or self.pause_reasons:\n            return",
+                "self.no_more is not None:\n            return",
                 f"{STREAMS}test_pause_and_resume_by_reasons",
             ),
             fault(
@@ -233,20 +235,20 @@ MUTANTS = [
         [
             fault(
                 "closed-before-unregistered", "engine.descriptor",
-                "        self.loop.demultiplexer.set(self, 0)  # before close: a closed descriptor can be somebody "
+                "        loop.demultiplexer.set(self, 0)  # before close: a closed descriptor can be somebody "
                 "else's already\n"
                 "        self._release()\n",
-                "        self._release()\n        self.loop.demultiplexer.set(self, 0)\n",
+                "        self._release()\n        loop.demultiplexer.set(self, 0)\n",
                 f"{TABLE}test_it_leaves_in_order_and_once",
             ),
             fault(
                 "closed-without-unregistering", "engine.descriptor",
-                "        self.loop.demultiplexer.set(self, 0)  #", "        self.interest = 0  #",
+                "        loop.demultiplexer.set(self, 0)  #", "        self.interest = 0  #",
                 f"{TABLE}test_it_leaves_in_order_and_once",
             ),
             fault(
                 "deadline-of-an-ended-row-kept", "engine.heap",
-                "        self.loop.deadlines.forget(self)\n", "        pass\n",
+                "        loop.deadlines.forget(self)\n", "        pass\n",
                 "tests/test_loop.py::test_a_loop_that_runs_keeps_nothing_of_rows_that_are_gone",
                 f"{TABLE}test_it_leaves_in_order_and_once",
             ),
