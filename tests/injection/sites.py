@@ -82,6 +82,7 @@ REASONS: dict[str | Site, str] = {
     ("request_handlers", "BaseRequestHandler._refuse_coroutine", "close"): _COROUTINE,
     ("request_handlers", "StreamRequestHandler.finish", "close"): _FILE,
     ("servers", "TCPServer.__init__", "socket"): _BIND,
+    ("servers", "TCPServer.get_request", "accept"): "the loop calls accept() itself, unless somebody overrides the hook",
     ("servers", "TCPServer.server_activate", "listen"): _BIND,
     ("servers", "TCPServer.server_bind", "bind"): _BIND,
     ("servers", "TCPServer.server_bind", "getsockname"): _BIND,
