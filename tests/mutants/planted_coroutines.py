@@ -5,6 +5,7 @@ from .mutant import fault, planted
 CO = "tests/test_coroutines.py::"
 STREAM = "tests/test_coroutine_streams.py::"
 ENDS = "tests/test_connections.py::"
+LOOKS = "tests/test_looks.py::"
 ACCEPT = "tests/test_acceptor.py::"
 PACKETS = "tests/test_datagrams.py::"
 DEMULTIPLEXER = "tests/test_demultiplexer.py::"
@@ -181,6 +182,42 @@ MUTANTS = [
         "reactor/acceptor.py",
         [
             fault(
+                "looks-in-vain-for-ever", "engine.accept",
+                "            self._in_vain = IN_VAIN\n", "            pass\n",
+                f"{LOOKS}test_a_look_in_vain_is_the_last_for_a_while",
+                f"{LOOKS}test_an_end_of_stream_is_nothing_either",
+            ),
+            fault(
+                "looks-once-and-never-again", "engine.accept",
+                "            self._in_vain -= 1\n", "            pass\n",
+                f"{LOOKS}test_a_look_in_vain_is_the_last_for_a_while",
+            ),
+            fault(
+                "looks-at-those-who-do-not-wait", "engine.one",
+                "row.reader is not row or row.outbox or row.pause_reasons", "False",
+                f"{LOOKS}test_who_speaks_first_or_works_is_not_looked_at",
+            ),
+            fault(
+                "looks-though-memory-is-short", "engine.budget",
+                "if speaks_first or loop.budget.is_short or", "if speaks_first or",
+                f"{LOOKS}test_nor_is_anybody_while_memory_is_short",
+            ),
+            fault(
+                "looks-unseen-by-observers", "engine.accept",
+                " or loop.observer is not None or loop.strict:", " or loop.strict:",
+                f"{LOOKS}test_nor_under_an_observer",
+            ),
+            fault(
+                "handler-ends-the-listener", "engine.contain",
+                " or loop.observer is not None or loop.strict:", " or loop.observer is not None:",
+                f"{LOOKS}test_with_strict_it_leaves_the_loop_as_ever_and_ends_its_own_row_only",
+            ),
+            fault(
+                "row-that-fails-ends-the-listener", "engine.contain",
+                "            loop.row_failed(row, error)\n", "            raise\n",
+                f"{LOOKS}test_what_nobody_has_caught_ends_the_row_and_not_the_listener",
+            ),
+            fault(
                 "no-descriptors-is-tried-for-ever", "engine.rest",
                 "    errno.EMFILE: Action.PAUSE,\n", "    errno.EMFILE: Action.WAIT,\n",
                 f"{ACCEPT}test_without_resources_a_listener_pauses_once_and_costs_nothing",
@@ -208,7 +245,7 @@ MUTANTS = [
             ),
             fault(
                 "refused-connection-left-open", "engine.accept",
-                "                self.refused += 1\n                sock.close()\n", "                self.refused += 1\n",
+                "            self.refused += 1\n            sock.close()\n", "            self.refused += 1\n",
                 f"{ACCEPT}test_one_peer_does_not_take_all_places",
             ),
             fault(

@@ -106,7 +106,7 @@ MUTANTS = [
             ),
             fault(
                 "reserve-never-made-anew", "engine.short",
-                "                self.loop.reserve.take()\n", "                pass\n",
+                "            self.loop.reserve.take()\n", "            pass\n",
                 f"{RESERVE}test_who_cannot_have_it_back_goes_on_without",
             ),
         ],
