@@ -38,7 +38,7 @@ What a connection costs from its first byte to its last (`close`) depends on wha
                          destroyed (see `reactor.streams`): two system calls and a wake-up that nobody else has
     asyncio, Tornado     registered with epoll one turn after the accept, closed one turn after the reply
     uvloop               the same, with accept4 and epoll_ctl by io_uring in C; threads that it has do nothing here
-    gevent, trio         a greenlet or a task for each connection; they try recv before they ask the poller
+    gevent, trio         a greenlet or a task for each connection; they try recv before they ask the poller, as reactor does
     Twisted              sends when epoll says that it may; shuts both sides
     threading            a thread for each connection; shuts its side
 

@@ -50,9 +50,8 @@ def inherits_no_delay(sock: Any) -> bool:
 
 def no_delay(sock: Any) -> None:
     """Send small replies at once: head and body in two sends fall to 355 requests a second under Nagle's algorithm."""
-    if sock.family in _INET:
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError:
-            # EINVAL (BSD, macOS): the peer has reset before accept(); the first recv() will tell.
-            pass
+    try:  # asking for the family first makes a member of an enum, which takes as long as the call itself
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        # EOPNOTSUPP: a Unix socket. EINVAL (BSD, macOS): the peer has reset before accept(); the first recv() will tell.
+        pass

@@ -6,7 +6,7 @@ connections may come. What it is not: a decision on what a connection is for; `w
 Rules: an error of one connection never stops the listener · running out of descriptors pauses it *once*, with one log
 line and no CPU (level-triggered readiness made 184,000 tries a second of it in the standard module), until a row closes
 or `reserve` finds a descriptor; who has waited for `shortage_s` meanwhile is closed · the peer's address is the one that
-accept() returned: getpeername() may already fail.
+accept() returned: getpeername() may already fail · a request that came with its connection is taken at once.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ from .snapshots import Kind
 from .table import Row
 
 log = logging.getLogger("reactor")
+_LISTENING = Phase.LISTENING  # as in `streams`
 
 # How many are closed at each look of the reserve, in some 20 us each: 128 a second, 0.3 % of a CPU.
 REFUSALS = 16
+# After a look at a new connection that found nothing, so many are accepted without one: a look in vain takes 1.5 us.
+IN_VAIN = 16
 
 
 class Action(Enum):
@@ -74,12 +77,12 @@ class AcceptorRow(ListeningRow):
         name: what logs and the table call the listener.
         limits: for it and for the rows it accepts.
         accept: returns a connection and its address; by default `sock.accept`, a hosted server's `get_request` else.
-        welcome: is called with each; it must close the socket or give it to a row.
+        welcome: is called with each; it must close the socket or give it to a row, and returns it if it waits for input.
         owned: the row closes the socket; else the socket belongs to a server and is only unregistered.
     """
 
     kind: Kind = "listener"
-    __slots__ = ("_accept", "_short_since", "_welcome", "hosts", "members", "moves", "refused")
+    __slots__ = ("_accept", "_in_vain", "_short_since", "_welcome", "hosts", "members", "moves", "refused")
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class AcceptorRow(ListeningRow):
         sock: Any,
         name: str,
         limits: Limits,
-        welcome: Callable[[Any, Any], None],
+        welcome: Callable[[Any, Any], Any],
         *,
         accept: Callable[[], tuple[Any, Any]] | None = None,
         owned: bool = True,
@@ -97,6 +100,7 @@ class AcceptorRow(ListeningRow):
         self.members = 0  # open rows of this listener
         self.hosts: Counter[str] = Counter()  # ... by host, kept only under connections_per_peer
         self.refused = 0
+        self._in_vain = 0  # connections to accept without a look
         self.moves = 0  # connections that came to nothing, but are not waiting any more
         self._short_since: float | None = None  # no accept has succeeded for want of resources, since then (monotonic s)
         super().__init__(loop, sock, name, limits, owned=owned)
@@ -105,7 +109,7 @@ class AcceptorRow(ListeningRow):
     def on_ready(self, ready: int) -> None:
         """Accept what waits, up to accepts_per_turn."""
         for _ in range(self.limits.accepts_per_turn):
-            if self.phase is not Phase.LISTENING or self.end is not None or self.pause_reasons:
+            if self.phase is not _LISTENING or self.end is not None or self.pause_reasons:
                 return
             if not self._room():
                 self._starve("connections")
@@ -121,25 +125,43 @@ class AcceptorRow(ListeningRow):
             return self._go_on(error)
         except Exception as error:  # get_request of a server may wrap TLS, and fail at that
             self.loop.contain(self, error)
-        else:
-            if self._short_since is not None:
-                self._short_since = None
-                self.loop.reserve.take()
-            self._take(sock, sockaddr)
+            return True
+        if self._short_since is not None:
+            self._short_since = None
+            self.loop.reserve.take()
+        row = self._take(sock, sockaddr)
+        if self._in_vain:
+            self._in_vain -= 1
+        elif row is not None:
+            self._look(row)
         return True
 
-    def _take(self, sock: Any, sockaddr: Any) -> None:
+    def _look(self, row: Any) -> None:
+        """Receive what has come with the connection: a request that is here need not be waited for. See ADR 0020."""
+        loop = self.loop
+        speaks_first = row.reader is not row or row.outbox or row.pause_reasons
+        if speaks_first or loop.budget.is_short or loop.observer is not None or loop.strict:
+            return
+        try:
+            row.look()
+        except Exception as error:
+            loop.row_failed(row, error)
+        if not row.bytes_in:
+            self._in_vain = IN_VAIN
+
+    def _take(self, sock: Any, sockaddr: Any) -> Any:
+        """Have a connection made a row, and return it if it waits for input."""
         self.requests += 1
         try:
-            if self._admits(sockaddr):
-                self._welcome(sock, sockaddr)
-            else:
-                self.refused += 1
-                sock.close()
+            if self.limits.connections_per_peer is None or self._admits(sockaddr):
+                return self._welcome(sock, sockaddr)
+            self.refused += 1
+            sock.close()
         except Exception as error:
             with contextlib.suppress(OSError):  # close(2) reports errors of earlier writes; it is closed all the same
                 sock.close()
             self.drop(sockaddr, error)
+        return None
 
     def drop(self, sockaddr: Any, error: Exception) -> None:
         """Taking a connection has failed, which costs this one only: the peer is gone already, or the handler is wrong."""

@@ -183,11 +183,11 @@ def _cut(window: bytes | bytearray, delimiter: bytes, most: int) -> tuple[list[b
     if delimiter == b"\n":  # what a file does, in C: half of what a split, and the ends put back, would cost
         file = io.BytesIO(window)
         pieces = list(islice(file, most))
-        rest = b"" if pieces[-1].endswith(b"\n") else pieces.pop()
-        return pieces, file.tell() - len(rest)
+        unfinished = 0 if pieces[-1].endswith(b"\n") else len(pieces.pop())
+        return pieces, file.tell() - unfinished
     parts = window.split(delimiter, most)
-    rest = parts.pop()
-    return [bytes(part) + delimiter for part in parts], len(window) - len(rest)
+    unfinished = len(parts.pop())
+    return [bytes(part) + delimiter for part in parts], len(window) - unfinished
 
 
 def gather(outbox: list[Chunk]) -> Chunk:

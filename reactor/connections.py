@@ -9,6 +9,7 @@ Rules:
    that nothing more is read or sent, but keeps its descriptor until then.
 2. The first decision on how a row ends stands, unless its output is lost afterwards.
 3. A reply that was cut short ends with a reset, never with the clean end of stream of a whole one.
+4. What every connection goes through names its base class: `super()` takes 100 ns on CPython 3.11, seven times a connection.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .table import Row
 from .transports import GONE, PLAIN, RECEIVE_BYTES, SHUT, PlainTransport
 
 log = logging.getLogger("reactor")
+_IDLE, _RECEIVING, _FLUSHING = Phase.IDLE, Phase.RECEIVING, Phase.FLUSHING  # as in `streams`
 LIVE = frozenset({Phase.IDLE, Phase.RECEIVING, Phase.WORKING})
 
 
@@ -50,8 +52,8 @@ class ConnectionRow(Row):
 
     kind: Kind = "stream"
     __slots__ = (
-        "_need", "acceptor", "framing", "half_close", "inbox", "linger_from", "no_more", "outbox", "owing", "pending",
-        "progress", "rated", "reader", "request_at", "short", "stalled_at", "transport", "wrote",
+        "_need", "acceptor", "drainers", "framing", "half_close", "inbox", "linger_from", "no_more", "outbox", "owing",
+        "pending", "progress", "rated", "reader", "request_at", "short", "stalled_at", "transport", "wrote",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +70,7 @@ class ConnectionRow(Row):
         self.short: int | None = None  # READ while the short way is open: `settle` says so, `mark` takes it back
         self.wrote = False  # since the handler last waited for input
         self.owing = False  # a frame was taken and nothing was written since
+        self.drainers: list[Any] | None = None  # runners that wait for room in the outbox
         self.half_close = False  # shut our side once the outbox is empty
         self.stalled_at: float | None = None  # since when the peer has taken nothing of the outbox
         self.progress = 0  # bytes_out at that time
@@ -78,7 +81,7 @@ class ConnectionRow(Row):
         if type(sockaddr) is tuple and sockaddr and type(sockaddr[0]) is str:
             # One text for each host, not for each connection: behind a proxy that is 64 of 1,560 bytes.
             sockaddr = (sys.intern(sockaddr[0]), *sockaddr[1:])
-        super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
+        Row.__init__(self, loop, sock, listener, limits, _IDLE, sockaddr)
         if loop.observer is not None:
             self.new_inbox()  # so that no frame takes the short way past the observer
         if acceptor is not None:
@@ -87,12 +90,13 @@ class ConnectionRow(Row):
 
     def finish(self, end: End, detail: str = "") -> None:
         """Decide how the row ends: after its input was over, the end says who ended it."""
-        if end is End.FINISHED and isinstance(self.no_more, EndOfStream):
-            end = End.PEER_CLOSED if self.no_more.cause == "peer" else End.DRAINED
-        super().finish(end, detail)
-        self.rejoin()
         if self.no_more is None:
             self.no_more = ConnectionLost(f"row {self.id} of {self.listener} was closed by this program")
+        elif end is End.FINISHED and isinstance(self.no_more, EndOfStream):
+            end = End.PEER_CLOSED if self.no_more.cause == "peer" else End.DRAINED
+        Row.finish(self, end, detail)
+        if self.inbox is not None:
+            self.rejoin()
         if self.reader is not None:
             self.requeue()  # whoever waits for input must hear of it, however long the flushing takes
 
@@ -125,20 +129,20 @@ class ConnectionRow(Row):
 
     def deadline_at(self) -> float | None:
         """Return when the phase, or a peer that takes nothing, has used up its time (monotonic s)."""
-        if self.phase is Phase.RECEIVING:  # absolute: neither a byte nor some work in between gives it more time
+        if self.phase is _RECEIVING:  # absolute: neither a byte nor some work in between gives it more time
             limit_s = self.limits.request_s
             if self.limits.request_bytes_per_s is not None and not self.pause_reasons:  # else: its peer may be quick
                 limit_s = self.limits.request_lasts_s(self._request_bytes())
             deadline = None if limit_s is None else self.request_at + limit_s
         else:
-            deadline = super().deadline_at()
+            deadline = Row.deadline_at(self)
         if not self.outbox or self.limits.write_stall_s is None:
             return deadline
         if self.stalled_at is not None:
             stall = self.stalled_at + self.limits.write_stall_s
         else:  # written in this turn and not flushed yet: the row is busy now, and may be idle from now on
             stall = self.loop.now + min(self.limits.write_stall_s, self.limits.idle_s or self.limits.write_stall_s)
-        if deadline is None or self.phase in (Phase.IDLE, Phase.FLUSHING) or self.pause_reasons:
+        if deadline is None or self.phase in (_IDLE, _FLUSHING) or self.pause_reasons:
             return stall  # who reads a long reply is not idle, and what we do not read meanwhile is not late
         return min(stall, deadline)
 
@@ -205,17 +209,18 @@ class ConnectionRow(Row):
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.outbox, self.pending = None, 0
-        super()._release()
+        Row._release(self)
 
     def _gone(self) -> None:
         if self in self.loop.budget.rows:
             self.loop.budget.forget(self)
-        super()._gone()
+        Row._gone(self)
         if self.acceptor is not None:
             self.acceptor.left(self)
         self.transport = SHUT
         self.inbox = None
-        self.framing.abandon()
+        if self.framing is not RAW:
+            self.framing.abandon()
 
     @property
     def need(self) -> Need | None:

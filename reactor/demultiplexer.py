@@ -56,7 +56,7 @@ class Demultiplexer:
         self._outer: Any = None  # what other loops watch: it holds the epoll set, whichever that is
         # The public mapping raises and catches two KeyErrors for each descriptor that it does not have.
         keys = getattr(self._selector, "_fd_to_key", None)
-        self._keys: Mapping[int, selectors.SelectorKey] = self._selector.get_map() if keys is None else keys
+        self._keys: Mapping[Any, selectors.SelectorKey] = self._selector.get_map() if keys is None else keys
         self._limit = FD_SETSIZE if isinstance(self._selector, selectors.SelectSelector) else None
 
     def _wait(self, timeout_s: float | None) -> Batch:
@@ -89,7 +89,7 @@ class Demultiplexer:
         Raises:
             OSError: the selector cannot watch the row's descriptor, or somebody else has closed it.
         """
-        if interest == row.interest or row in self._barred:
+        if interest == row.interest or (self._barred and row in self._barred):
             return
         if not row.interest:
             self._register(row, interest)

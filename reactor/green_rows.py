@@ -27,7 +27,7 @@ from .errors import Cancelled, EndOfStream
 from .green_handlers import Handler
 from .limits import Limits
 from .phases import EVENT_OF_END, RULES, End, Event, Phase
-from .streams import EVENTS
+from .settling import EVENTS
 from .table import READ, WRITE, Row
 from .transports import PLAIN
 

@@ -25,9 +25,9 @@ class HostedAcceptor(AcceptorRow):
 
     def __init__(self, host: Any, sock: Any, limits: Limits) -> None:
         self._host = host
-        super().__init__(
-            host.loop, sock, host.name, limits, host.welcome, accept=host.server.get_request, owned=False
-        )
+        # A get_request that only calls accept() is not missed, and the quick way of `accepted` takes 3 us less.
+        accept = host.server.get_request if has_own_get_request(host.server) else None
+        super().__init__(host.loop, sock, host.name, limits, host.welcome, accept=accept, owned=False)
         self.way = host.way
 
     def action_on(self, error: OSError) -> Action:

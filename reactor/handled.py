@@ -22,11 +22,10 @@ from .framings import RAW
 from .limits import Limits
 from .phases import End, Phase
 from .streams import StreamRow
-from .table import READ
 from .transports import OPEN, PLAIN, RECEIVE_BYTES
 
 log = logging.getLogger("reactor")
-_IDLE = Phase.IDLE  # as in `streams`
+_IDLE, _FINISHED = Phase.IDLE, End.FINISHED  # as in `streams`
 
 
 class HandledRow(StreamRow, Runner, Suspension):
@@ -34,7 +33,7 @@ class HandledRow(StreamRow, Runner, Suspension):
 
     way = "coroutine"
     waiting_at = Runner.waiting_at
-    __slots__ = ("coroutine", "drainers", "host", "lines_ahead", "parked", "tasks")
+    __slots__ = ("coroutine", "host", "lines_ahead", "parked", "tasks")
 
     def __init__(
         self, loop: Any, sock: Any, acceptor: Any, listener: str, limits: Limits, sockaddr: Any = None
@@ -44,8 +43,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         self.lines_ahead: list[bytes] | None = None  # what `readline` may take without asking: the inbox's own list
         self.tasks: set[Task[Any]] | None = None
         self.host: Any = None  # who is told of errors and of the end, for hosted servers
-        self.drainers: list[Any] | None = None
-        super().__init__(loop, sock, acceptor, listener, limits, sockaddr)
+        StreamRow.__init__(self, loop, sock, acceptor, listener, limits, sockaddr)
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run the handler of this row.
@@ -57,13 +55,18 @@ class HandledRow(StreamRow, Runner, Suspension):
             coroutine.close()
             raise RuntimeError(f"{self} has a handler already")
         self.coroutine = coroutine
-        self.proceed()
+        try:
+            want = coroutine.send(None)
+        except BaseException as error:  # as in `Runner._run`
+            self.coroutine = None
+            self._ended(error)
+        else:
+            self._park(want)
 
     def on_ready(self, ready: int) -> Any:  # None; an Any spares each early end a line of its own
         """A whole exchange on one page: receive, resume the handler, send. What is not that simple takes the long way.
 
-        It is `StreamRow.on_ready`, `pump`, `deliver`, `settle` and the plain transport: the calls between them are 6 % of
-        an echo, and more than that of a line.
+        It is `StreamRow.on_ready`, `pump`, `deliver`, `settle` and the plain transport, without the calls between them.
         """
         if ready != self.short:
             return StreamRow.on_ready(self, ready)
@@ -82,7 +85,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         self.requests += 1
         self.outbox = OPEN
         try:
-            want = self.coroutine.send(frame)
+            want = self.coroutine.send(frame)  # type: ignore[union-attr]  # a reader has one
         except BaseException as error:  # as in `deliver`
             self.outbox = self.outbox or None  # what was written leaves with settle
             self.reader = self.coroutine = None
@@ -219,8 +222,10 @@ class HandledRow(StreamRow, Runner, Suspension):
         """The handler has returned or raised: the row ends, with an end code and at most one line in the log."""
         if self.no_more is not None:
             self.no_more.__traceback__ = None  # whose frames hold the row, and the rows of its whole batch
-        if isinstance(error, (StopIteration, EndOfStream, ConnectionLost)):
-            self.finish(End.FINISHED, "" if isinstance(error, StopIteration) else str(error))
+        if isinstance(error, StopIteration):
+            self.finish(_FINISHED)
+        elif isinstance(error, (EndOfStream, ConnectionLost)):
+            self.finish(_FINISHED, str(error))
         elif isinstance(error, (FramingError, LimitError)):
             self.refuse(error, (self.host or self.loop).contain)
         elif isinstance(error, Exception):
@@ -232,16 +237,17 @@ class HandledRow(StreamRow, Runner, Suspension):
                 raise error
 
     def _gone(self) -> None:
-        super()._gone()
-        for task in tuple(self.tasks or ()):
-            task.cancel()
+        StreamRow._gone(self)
+        if self.tasks:
+            for task in tuple(self.tasks):
+                task.cancel()
         if self.coroutine is not None or self.reader is not None or self.drainers:
             self.requeue()  # user code must not run inside of settle
 
     def _release(self) -> None:
         if self.host is not None:
             self.host.closing(self)
-        super()._release()
+        StreamRow._release(self)
 
     def _heed_marks(self) -> None:
         super()._heed_marks()

@@ -134,13 +134,16 @@ EVENT_OF_END: Mapping[End, Event] = {
 GOOD_ENDS = frozenset({End.FINISHED, End.PEER_CLOSED, End.DRAINED})
 
 
+EXITS: Mapping[Phase, Mapping[Event, Phase]] = {phase: rule.exits for phase, rule in RULES.items()}
+
+
 def exit_of(phase: Phase, event: Event, row: object) -> Phase:
     """Return the phase that `event` leads to.
 
     Raises:
         IllegalTransition: `phase` does not list `event`; the message names both, the row, and what is legal.
     """
-    after = RULES[phase].exits.get(event)
+    after = EXITS[phase].get(event)
     if after is None:
         legal = ", ".join(sorted(RULES[phase].exits)) or "nothing"
         raise IllegalTransition(f"event {event} is not legal in phase {phase} of {row}; legal there: {legal}")

@@ -206,7 +206,7 @@ class _Welcome:
         self._inherits: bool | None = None  # do connections have the listener's TCP_NODELAY? The first one tells
         self.row: Any = None
 
-    def take(self, sock: Any, sockaddr: Any) -> None:
+    def take(self, sock: Any, sockaddr: Any) -> Any:
         sock.setblocking(False)
         if self._inherits is None:
             self._inherits = inherits_no_delay(sock)
@@ -220,6 +220,8 @@ class _Welcome:
             self._loop.contain(stream, error)
         else:
             stream.start(coroutine)
+            return stream
+        return None
 
 
 def _name_of(handler: Any) -> str:

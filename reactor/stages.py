@@ -162,12 +162,12 @@ class Stages:
             try:
                 row.on_again()
             except Exception as error:
-                self._row_failed(row, error)
+                self.row_failed(row, error)
         for row, ready in batch:
             try:
                 row.on_ready(ready)
             except Exception as error:
-                self._row_failed(row, error)
+                self.row_failed(row, error)
 
     def _run_posted(self) -> int:
         """Stage 3: the calls that were posted before this stage began."""
@@ -197,7 +197,7 @@ class Stages:
         try:
             row.expire()
         except Exception as error:
-            self._row_failed(row, error)
+            self.row_failed(row, error)
 
     def _settle(self) -> None:
         """Stage 5. A row that is marked meanwhile is settled too: a for loop sees what is appended to its list."""
@@ -272,7 +272,7 @@ class Stages:
             raise error
         log.error("%s failed in phase %s: %s", row, getattr(row, "phase", "-"), describe(error), exc_info=error)
 
-    def _row_failed(self, row: Row, error: Exception) -> None:
+    def row_failed(self, row: Row, error: Exception) -> None:
         """What no handler's own containment has caught ends its row."""
         if row is self._waker:
             raise error

@@ -49,8 +49,8 @@ class StreamHost(Host):
         """Put a connection into the table."""
         raise NotImplementedError
 
-    def welcome(self, request: Any, client_address: Any) -> None:
-        """Take a connection through the hooks of the server."""
+    def welcome(self, request: Any, client_address: Any) -> Any:
+        """Take a connection through the hooks of the server; return its row."""
         if hasattr(request, "do_handshake"):
             raise TypeError(
                 f"{self.name}: get_request returned a TLS socket, and a handler of the way {self.way!r} needs a plain one; "
@@ -65,6 +65,7 @@ class StreamHost(Host):
         except BaseException:  # of a hook; the row must not stay behind
             row.abort("a hook of the server failed")
             raise
+        return row
 
     def _call_process_request(self, request: Any, client_address: Any) -> None:
         if self._processes:

@@ -1,17 +1,11 @@
-"""The way of bytes through a connection: receive, hand frames on, send, settle.
+"""The way of bytes through a connection: receive, hand frames on, queue what is written.
 
-What it is: `on_ready -> Transport.receive -> Framing.next_frame -> deliver`, and the way back, `settle ->
-Transport.flush`. What it is not: a handler; `deliver` and `fail` are for floor 6 to define, and a shorter way for the
-commonest event is in `handled`.
+What it is: `on_ready -> Transport.receive -> Framing.next_frame -> deliver`, and `write`. What it is not: the way back out,
+`settle -> Transport.flush`, which is in `settling`; nor a handler: `deliver` and `fail` are for floor 6 to define, and a
+shorter way for the commonest event is in `handled`.
 
-Rules:
-
-1. The hot path is flat, and whatever is rare leaves it at once (`_rarely`, `_conclude`).
-2. Inside a batch nothing is closed and no interest is changed; only `settle` does that.
-3. The phase is derived at settle from three facts: has the end been decided, does somebody wait for a frame (`reader`),
-   is a request under way (`owing`, or bytes in the inbox).
-4. Close means: flush, shut our side, discard a bounded rest, close. A plain close() with unread input makes the kernel
-   answer with a reset that destroys the reply on its way (of 3,000,000 bytes sent, 128,000 arrived).
+Rules: the hot path is flat, and whatever is rare leaves it at once (`_rarely`) · nothing here closes anything, or changes
+what the row waits for; it marks the row · frames and bytes a turn are bounded, so that others get theirs.
 """
 
 from __future__ import annotations
@@ -19,28 +13,17 @@ from __future__ import annotations
 from typing import Any
 
 from .buffers import Inbox
-from .connections import LIVE, ConnectionRow
 from .errors import EndOfStream, LimitError, ReactorError
 from .framings import RAW
 from .needs import Need
-from .phases import EVENT_OF_END, Event, Phase
+from .phases import Phase
+from .settling import SettlingRow
 from .table import READ, WRITE
-from .transports import PLAIN, SHUT
 
-_RECEIVING = Phase.RECEIVING
-_IDLE = Phase.IDLE  # looking a member up on its enum costs 40 ns on CPython 3.11, twice an event
-# What leads from one live phase to another when a turn has changed what the row waits for.
-EVENTS = {
-    (Phase.IDLE, Phase.RECEIVING): Event.BYTES,
-    (Phase.IDLE, Phase.WORKING): Event.FRAME,
-    (Phase.RECEIVING, Phase.WORKING): Event.FRAME,
-    (Phase.RECEIVING, Phase.IDLE): Event.REPLIED,
-    (Phase.WORKING, Phase.RECEIVING): Event.NEED,
-    (Phase.WORKING, Phase.IDLE): Event.REPLIED,
-}
+_RECEIVING, _LINGERING, _CLOSED = Phase.RECEIVING, Phase.LINGERING, Phase.CLOSED  # as in `settling`
 
 
-class StreamRow(ConnectionRow):
+class StreamRow(SettlingRow):
     """A connection that receives, hands frames on, sends and settles. See `ConnectionRow` for the arguments."""
 
     __slots__ = ()
@@ -74,9 +57,9 @@ class StreamRow(ConnectionRow):
         """What is no plain arrival of bytes: room to write, a row that ends, the discarding of what lingers."""
         if ready & WRITE:
             self.mark()
-        if not ready & READ or self.phase is Phase.CLOSED:
+        if not ready & READ or self.phase is _CLOSED:
             return
-        if self.phase is Phase.LINGERING:
+        if self.phase is _LINGERING:
             self._discard()
         elif self.no_more is None:
             self.on_ready(READ)
@@ -150,22 +133,6 @@ class StreamRow(ConnectionRow):
         """Hand a frame to whoever reads."""
         raise NotImplementedError
 
-    def stop_requested(self) -> None:
-        """The reactor drains: an idle row hears of the end of its input, one with a request under way may finish it."""
-        if self.phase is Phase.IDLE and not self.inbox_bytes:
-            if not self.outbox:
-                self.linger_from = None  # no reply is on its way that a reset could destroy
-            self._drained()
-        elif self.phase is Phase.LINGERING and self.bytes_in == self.linger_from:
-            self.expire()  # the reply is sent, and the peer has said nothing since that a close would answer by a reset
-
-    def _drained(self) -> None:
-        """No further request: the handler hears of it in the next turn, as of the end of its input."""
-        if self.no_more is None:
-            self.no_more = EndOfStream("drain")
-            self.requeue()
-            self.mark()
-
     # -- the way out ------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -213,20 +180,6 @@ class StreamRow(ConnectionRow):
             self.transport.flush(self)
         self._heed_marks()
 
-    def _heed_marks(self) -> None:
-        """Above the high mark the row is not read until it is below the low one; note since when the peer stalls."""
-        if not self.outbox:
-            if self.stalled_at is not None and self.phase is _IDLE:
-                self.since = self.loop.now  # idle from when the peer has taken the whole reply
-            self.stalled_at = None
-        elif self.stalled_at is None or self.bytes_out != self.progress:
-            self.stalled_at, self.progress = self.loop.now, self.bytes_out
-        if self.pending > self.limits.outbox_high_bytes:
-            if "outbox" not in (self.pause_reasons or ()):
-                self.pause("outbox")
-        elif self.pause_reasons and "outbox" in self.pause_reasons and self.pending <= self.limits.outbox_low_bytes:
-            self.resume("outbox")
-
     def write_eof(self) -> None:
         """Shut our side once what was written is sent; the peer may still send."""
         self.half_close = True
@@ -250,94 +203,3 @@ class StreamRow(ConnectionRow):
             self.requeue()
         elif self.loop.observer is None:
             self.inbox = None
-
-    # -- settle -----------------------------------------------------------------------------------------------------
-
-    def settle(self) -> None:
-        """End of the batch: flush; and if what the row waits for has changed, phase, interest and deadline too."""
-        if self.outbox:
-            self.transport.flush(self)
-        if self.outbox or self.marked or self.phase is not _IDLE or self.interest != READ:
-            self.marked = False
-            self._conclude()
-        self.short = READ if self.phase is _IDLE and self._is_at_rest() else None
-
-    def _is_at_rest(self) -> bool:
-        """Is nothing under way, and the next thing to expect a plain arrival of bytes for the row's own handler?"""
-        return (
-            self.interest == READ and self.reader is self and self.transport is PLAIN
-            and (self.framing is RAW or self.framing.cuts) and not self.inbox and not self.outbox
-            and self.no_more is None and not self.pause_reasons and self.loop.observer is None
-        )  # fmt: skip
-
-    def mark(self) -> None:
-        """As ever; and until `settle` has looked at it, the row takes the long way."""
-        self.short = None
-        super().mark()
-
-    def _conclude(self) -> None:
-        """Derive the phase; end what has ended; else watch and guard the row as its phase asks."""
-        if self.phase in LIVE:
-            self._heed_marks()
-            if self.end is not None:
-                self.advance(EVENT_OF_END[self.end])
-            else:
-                self._derive()
-        if self.phase is Phase.FLUSHING:
-            self._heed_marks()
-            if not self.outbox:
-                self._shut()
-        if self.phase is Phase.CLOSED:
-            if self.fd >= 0:
-                self._gone()
-            return
-        if self.half_close and not self.outbox and self.end is None:
-            self.half_close = False
-            self._shut_our_side()
-        if self.inbox is not None or self.outbox or self in self.loop.budget.rows:
-            self.loop.budget.note(self)
-        self.loop.demultiplexer.set(self, self._wanted())
-        self.loop.deadlines.guard(self)
-
-    def _derive(self) -> None:
-        """Advance to the live phase that the facts ask for, if it is another one."""
-        if self.reader is None:
-            after = Phase.WORKING
-        elif self.owing or self.inbox or self.framing.held_bytes:
-            after = Phase.RECEIVING
-        else:
-            after = Phase.IDLE
-        if after is not self.phase:
-            if self.phase is _IDLE:
-                self.request_at = self.loop.now
-            self.advance(EVENTS[self.phase, after])
-        if after is Phase.IDLE and self.loop.draining:
-            self._drained()  # its last request is answered
-
-    def _shut(self) -> None:
-        """All is sent: tell the peer, and linger unless its own end was seen."""
-        if self.linger_from is None or (isinstance(self.no_more, EndOfStream) and self.no_more.cause == "peer"):
-            self.advance(Event.DONE)
-            return
-        self._shut_our_side()
-        if self.phase is Phase.FLUSHING:
-            self.advance(Event.FLUSHED)
-            self.linger_from = self.bytes_in
-
-    def _shut_our_side(self) -> None:
-        self.transport.shut(self)
-        if self.transport is PLAIN:
-            self.transport = SHUT
-
-    def _wanted(self) -> int:
-        """Return the interest that the phase and the marks ask for."""
-        wanted = WRITE if self.outbox else 0
-        if self.phase is Phase.LINGERING:
-            return wanted | READ
-        # A row with a reader reads on, for its frame may be as long; unless it has frames and only waits for its turn.
-        busy = self.reader is None or self.queued
-        most = 1 if self.loop.budget.is_short else self.limits.inbox_bytes
-        full = busy and self.inbox is not None and len(self.inbox) >= most
-        if self.phase in LIVE and self.no_more is None and not self.pause_reasons and not full:
-            wanted |= READ
-        return wanted

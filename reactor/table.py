@@ -19,7 +19,7 @@ from typing import Any
 from .addresses import Peer
 from .limits import Limits
 from .needs import Need
-from .phases import GOOD_ENDS, RULES, End, Event, Phase, exit_of
+from .phases import EXITS, GOOD_ENDS, RULES, End, Event, Phase, exit_of
 from .snapshots import Kind, RowSnapshot, as_text, explain
 
 log = logging.getLogger("reactor")
@@ -115,11 +115,11 @@ class Row:
         Raises:
             IllegalTransition: the phase does not allow the event.
         """
-        before = self.phase
-        self.phase = exit_of(before, event, self)
-        self.since = self.loop.now
-        if self.loop.observer is not None:
-            self.loop.observer.on_phase(self, event, before, self.phase)
+        before, loop = self.phase, self.loop
+        self.phase = EXITS[before].get(event) or exit_of(before, event, self)  # which says what is wrong
+        self.since = loop.now
+        if loop.observer is not None:
+            loop.observer.on_phase(self, event, before, self.phase)
 
     def requeue(self) -> None:
         """Have `on_again` called in the next turn: the selector will not announce what is already here."""
@@ -220,14 +220,15 @@ class Row:
 
     def _gone(self) -> None:
         """Give the descriptor back and leave the table: the one close path of every row."""
-        self.loop.demultiplexer.set(self, 0)  # before close: a closed descriptor can be somebody else's already
+        loop = self.loop
+        loop.demultiplexer.set(self, 0)  # before close: a closed descriptor can be somebody else's already
         self._release()
         self.fd = -1
-        self.loop.deadlines.forget(self)
-        self.loop.table.remove(self)
-        self.loop.row_closed(self)
-        if self.loop.observer is not None:
-            self.loop.observer.on_end(self, self.end or End.FINISHED)
+        loop.deadlines.forget(self)
+        loop.table.remove(self)
+        loop.row_closed(self)
+        if loop.observer is not None:
+            loop.observer.on_end(self, self.end or End.FINISHED)
 
     def expel(self, detail: str) -> None:
         """Settling the row has failed: out of the table with it, whatever else is wrong."""

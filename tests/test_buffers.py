@@ -226,11 +226,12 @@ class Received(RuleBasedStateMachine):
     @precondition(lambda self: not self.model)
     @rule(piece=PIECES, delimiter=DELIMITERS, max_bytes=st.sampled_from([4, 9, AHEAD_BYTES, 1 << 20]))
     def cut(self, piece: bytes, delimiter: bytes, max_bytes: int) -> None:
-        head, found, tail = piece.partition(delimiter)
+        head, _, tail = piece.partition(delimiter)
         taken = self.inbox.cut(piece, delimiter, max_bytes)
         if taken is not None:
             assert (type(taken), taken) == (bytes, head + delimiter)
-            assert len(head) <= max_bytes and piece.endswith(delimiter)
+            assert len(head) <= max_bytes
+            assert piece.endswith(delimiter)
             self.model = tail
 
     @rule()

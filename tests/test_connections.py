@@ -1509,6 +1509,7 @@ def test_1000_connections_leave_nothing_behind(
         turn_until(loop, lambda: len(loop.table) == rows)
         for client in clients:
             client.close()
+    loop.turn(0)  # in which handlers hear of the end of their rows
     assert len(loop.table) == rows
     assert count_descriptors() == descriptors
     assert len(loop.deadlines) <= 140

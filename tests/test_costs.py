@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from socketserver import StreamRequestHandler
 from types import FrameType
 from typing import Any
@@ -174,9 +175,10 @@ def listing(calls: Counter[str], messages: int) -> str:
 
 # 3.12 inlines comprehensions; 3.13 reaches flags and generators by other ways.
 SINCE_3_12, SINCE_3_13 = sys.version_info >= (3, 12), sys.version_info >= (3, 13)
-TURN_WITH_AN_ECHO = Ceiling(20 if SINCE_3_12 else 21, 16)
-TURN_WITH_A_DATAGRAM = Ceiling(24, 15) if SINCE_3_13 else Ceiling(21 if SINCE_3_12 else 22, 12)
-THREE_TURNS_OF_A_VISITOR = Ceiling(174 if SINCE_3_12 else 177, 82 if SINCE_3_13 else 81)
+TURN_WITH_AN_ECHO = Ceiling(14 if SINCE_3_12 else 15, 16)
+TURN_WITH_A_DATAGRAM = Ceiling(15, 15 if SINCE_3_13 else 12) if SINCE_3_12 else Ceiling(16, 12)
+THREE_TURNS_OF_A_VISITOR = Ceiling(106 if SINCE_3_12 else 109, 61)
+TWO_TURNS_OF_A_QUICK_VISITOR = Ceiling(91 if SINCE_3_12 else 93, 49)
 HELD_BYTES = {"coroutine, echo": 405, "coroutine, line": 130, "framed, echo": 170, "framed, line": 120}
 MORE = MANY - 1
 LINES = LINES_AT_ONCE * MORE
@@ -244,6 +246,23 @@ def visit(world: World, calls: Calls) -> None:
         assert client.recv(100) == b""
     calls.count_turn(world.loop)
     assert not streams(world.loop)
+
+
+def test_calls_for_one_who_asks_at_once(world: World, tmp_path: Path) -> None:
+    """Two turns: accept, receive, answer, shut our side; the peer's end, close."""
+    path = str(tmp_path / "here")  # there what was sent has arrived
+    world.loop.listen(f"unix://{path}", answer_once)
+    for _ in range(WARM_UP):
+        calls = Calls()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(path)
+            client.sendall(REQUEST)
+            calls.count_turn(world.loop)
+            assert [row.phase.name for row in streams(world.loop)] == ["LINGERING"]
+            assert (client.recv(100), client.recv(100)) == (REQUEST, b"")
+        calls.count_turn(world.loop)
+        assert not streams(world.loop)
+    TWO_TURNS_OF_A_QUICK_VISITOR.holds(calls, 1)
 
 
 # Memory.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from reactor.deadlines import PURGE_FROM, Deadlines
+from reactor.deadlines import PURGE_FROM, YOUNG_MOST, Deadlines
 from tests.properties import tries
 
 
@@ -31,7 +31,7 @@ def guarded(deadlines: Deadlines, *times: float | None) -> list[Waiting]:
 
 
 def live(deadlines: Deadlines) -> int:
-    return sum(row.guarded_at == at for at, _, row in deadlines._heap)
+    return len(deadlines._young) + sum(row.guarded_at == at for at, _, row in deadlines._heap)
 
 
 def test_rows_are_due_in_order_and_once() -> None:
@@ -49,11 +49,11 @@ def test_rows_are_due_in_order_and_once() -> None:
 def test_progress_does_no_heap_work() -> None:
     deadlines = Deadlines()
     [row] = guarded(deadlines, 75)
-    heap = list(deadlines._heap)
+    before = row.guarded_at, deadlines.next_at, len(deadlines)
     for now in range(1, 10_000):
         row.at = 75 + now
         deadlines.guard(row)
-        assert deadlines._heap == heap
+        assert (row.guarded_at, deadlines.next_at, len(deadlines)) == before
 
 
 def test_a_row_that_progressed_is_asked_again_later() -> None:
@@ -167,6 +167,60 @@ def test_rows_that_lived_shortly_are_not_remembered() -> None:
         largest = max(largest, len(deadlines))
     assert largest <= 2 * 100 + PURGE_FROM + 2
     assert live(deadlines) == 100
+
+
+def test_rows_of_any_age_are_not_remembered() -> None:
+    """As above, and each of them has an entry in the heap when it ends: another row was due meanwhile."""
+    deadlines = Deadlines()
+    largest = 0
+    for now in range(10_000):
+        row, due = guarded(deadlines, now + 75, now)
+        assert list(deadlines.due(now)) == [due]
+        deadlines.forget(row)
+        largest = max(largest, len(deadlines))
+    assert largest <= PURGE_FROM + 2
+
+
+def test_many_young_ones_get_entries_before_the_first_is_due() -> None:
+    """So that they do not get them all at once."""
+    deadlines = Deadlines()
+    rows = guarded(deadlines, *(1e6 + n for n in range(3 * YOUNG_MOST)))
+    assert len(deadlines._young) <= YOUNG_MOST
+    assert len(deadlines) == len(rows)
+    assert deadlines.next_at == 1e6
+    assert list(deadlines.due(1e7)) == rows
+
+
+def test_a_young_one_whose_deadline_moves_earlier_needs_no_heap() -> None:
+    deadlines = Deadlines()
+    row, other = guarded(deadlines, 75, 50)
+    row.at = 2
+    deadlines.guard(row)
+    assert (deadlines.next_at, deadlines._heap, len(deadlines)) == (2, [], 2)
+    assert list(deadlines.due(2)) == [row]
+    assert list(deadlines.due(50)) == [other]
+
+
+def test_one_that_was_asked_by_an_older_entry_of_the_same_time_gets_none() -> None:
+    deadlines = Deadlines()
+    first, row = guarded(deadlines, 10, 10)
+    soon = Waiting(1)
+    deadlines.guard(soon)
+    assert list(deadlines.due(1)) == [soon]  # now the other two have entries
+    row.at = 5
+    deadlines.guard(row)
+    row.at = None
+    assert list(deadlines.due(5)) == []
+    asked = []
+    for due in deadlines.due(10):
+        asked.append(due)
+        if due is first:
+            row.at = 10
+            deadlines.guard(row)  # young again, and the entry that it had is for the same time
+    assert asked == [first, row]
+    assert row.guarded_at is None
+    assert list(deadlines.due(11)) == []
+    assert (len(deadlines), deadlines.next_at) == (0, None)
 
 
 def test_a_deadline_that_keeps_moving_earlier_is_one_entry() -> None:

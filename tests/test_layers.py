@@ -15,7 +15,7 @@ FLOORS = [
     "buffers needs framing framings http_heads http_framing deadlines timers",
     "permissions addresses accepted snapshots observers table transports spools recording",
     "demultiplexer",
-    "budget listening reserve acceptor connections streams datagrams detached waker taps recorder",
+    "budget listening reserve acceptor connections settling streams datagrams detached waker taps recorder",
     "signals drain quarantine stages loop",
     "coroutines handled coroutine_streams async_handlers frame_files framed_sockets framed offload mixins "
     "green_handlers green_rows green_common green_sockets green_tls greening",

@@ -140,7 +140,8 @@ class Wakes:
         now, heap, timer_at = time.monotonic(), loop.deadlines._heap, loop.timers.next_at
         if timer_at is not None and timer_at <= now:
             return
-        row: Any = heap[0][2] if heap and heap[0][0] <= now else None
+        young: Any = (row for row in loop.deadlines._young if row.guarded_at is not None and row.guarded_at <= now)
+        row: Any = heap[0][2] if heap and heap[0][0] <= now else next(young, None)
         if row is None:
             self.spurious["idle, and nothing was due"] += 1
         elif row.id not in loop.table._rows:

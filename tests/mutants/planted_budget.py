@@ -94,6 +94,11 @@ MUTANTS = [
                 "                    self.loop.budget.note(self)\n", "",
                 f"{BUDGET}test_an_unfinished_request_counts_until_it_is_answered",
             ),
+        ],
+    ),
+    *planted(
+        "reactor/settling.py",
+        [
             fault(
                 "busy-inboxes-as-full-as-ever", "engine.budget",
                 "        most = 1 if self.loop.budget.is_short else self.limits", "        most = self.limits",

@@ -34,8 +34,29 @@ MUTANTS = [
             ),
             fault(
                 "ended-rows-remembered", "engine.heap",
-                "            row.guarded_at = None\n            self._outdate()\n", "            row.guarded_at = None\n",
+                "                del self._young[row]\n", "                self._young[row]\n",
                 f"{DEADLINES}test_rows_that_lived_shortly_are_not_remembered",
+            ),
+            fault(
+                "old-ended-rows-remembered", "engine.heap",
+                "            except KeyError:\n                self._outdate()\n",
+                "            except KeyError:\n                pass\n",
+                f"{DEADLINES}test_rows_of_any_age_are_not_remembered",
+            ),
+            fault(
+                "young-rows-not-asked", "engine.clock",
+                "        if self._young_at <= now:\n            self._grow_up()\n", "",
+                f"{DEADLINES}test_rows_are_due_in_order_and_once",
+            ),
+            fault(
+                "young-for-ever", "engine.heap",
+                "            if len(self._young) >= YOUNG_MOST:\n                self._grow_up()\n", "",
+                f"{DEADLINES}test_many_young_ones_get_entries_before_the_first_is_due",
+            ),
+            fault(
+                "asked-twice-once-young", "engine.clock",
+                "            if row.guarded_at is not None:  #", "            if True:  #",
+                f"{DEADLINES}test_one_that_was_asked_by_an_older_entry_of_the_same_time_gets_none",
             ),
             fault(
                 "no-heap-after-a-purge", "engine.clock",

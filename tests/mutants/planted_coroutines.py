@@ -5,6 +5,7 @@ from .mutant import fault, planted
 CO = "tests/test_coroutines.py::"
 STREAM = "tests/test_coroutine_streams.py::"
 ENDS = "tests/test_connections.py::"
+LOOKS = "tests/test_looks.py::"
 ACCEPT = "tests/test_acceptor.py::"
 PACKETS = "tests/test_datagrams.py::"
 DEMULTIPLEXER = "tests/test_demultiplexer.py::"
@@ -67,7 +68,7 @@ MUTANTS = [
             ),
             fault(
                 "tasks-outlive-their-row", "engine.end",
-                "        for task in tuple(self.tasks or ()):\n            task.cancel()\n", "",
+                "            for task in tuple(self.tasks):\n                task.cancel()\n", "            pass\n",
                 f"{CO}test_a_stream_s_tasks_are_cancelled_with_its_row",
             ),
             fault(
@@ -184,6 +185,42 @@ MUTANTS = [
         "reactor/acceptor.py",
         [
             fault(
+                "looks-in-vain-for-ever", "engine.accept",
+                "            self._in_vain = IN_VAIN\n", "            pass\n",
+                f"{LOOKS}test_a_look_in_vain_is_the_last_for_a_while",
+                f"{LOOKS}test_an_end_of_stream_is_nothing_either",
+            ),
+            fault(
+                "looks-once-and-never-again", "engine.accept",
+                "            self._in_vain -= 1\n", "            pass\n",
+                f"{LOOKS}test_a_look_in_vain_is_the_last_for_a_while",
+            ),
+            fault(
+                "looks-at-those-who-do-not-wait", "engine.one",
+                "row.reader is not row or row.outbox or row.pause_reasons", "False",
+                f"{LOOKS}test_who_speaks_first_or_works_is_not_looked_at",
+            ),
+            fault(
+                "looks-though-memory-is-short", "engine.budget",
+                "if speaks_first or loop.budget.is_short or", "if speaks_first or",
+                f"{LOOKS}test_nor_is_anybody_while_memory_is_short",
+            ),
+            fault(
+                "looks-unseen-by-observers", "engine.accept",
+                " or loop.observer is not None or loop.strict:", " or loop.strict:",
+                f"{LOOKS}test_nor_under_an_observer",
+            ),
+            fault(
+                "handler-ends-the-listener", "engine.contain",
+                " or loop.observer is not None or loop.strict:", " or loop.observer is not None:",
+                f"{LOOKS}test_with_strict_it_leaves_the_loop_as_ever_and_ends_its_own_row_only",
+            ),
+            fault(
+                "row-that-fails-ends-the-listener", "engine.contain",
+                "            loop.row_failed(row, error)\n", "            raise\n",
+                f"{LOOKS}test_what_nobody_has_caught_ends_the_row_and_not_the_listener",
+            ),
+            fault(
                 "no-descriptors-is-tried-for-ever", "engine.rest",
                 "    errno.EMFILE: Action.PAUSE,\n", "    errno.EMFILE: Action.WAIT,\n",
                 f"{ACCEPT}test_without_resources_a_listener_pauses_once_and_costs_nothing",
@@ -211,7 +248,7 @@ MUTANTS = [
             ),
             fault(
                 "refused-connection-left-open", "engine.accept",
-                "                self.refused += 1\n                sock.close()\n", "                self.refused += 1\n",
+                "            self.refused += 1\n            sock.close()\n", "            self.refused += 1\n",
                 f"{ACCEPT}test_one_peer_does_not_take_all_places",
             ),
             fault(
@@ -317,20 +354,25 @@ MUTANTS = [
         "reactor/streams.py",
         [
             fault(
+                "written-by-others-and-still-on-the-short-way", "engine.write",
+                "            self.short = None  # this must leave first\n", "",
+                f"{SHORT}test_what_others_write_meanwhile_keeps_its_place",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/settling.py",
+        [
+            fault(
                 "answered-and-still-receiving", "engine.settle",
-                "        self.short = READ if self.phase is _IDLE and self._is_at_rest() else None\n",
-                "        self.short = READ if self._is_at_rest() else None\n",
+                "            self.phase is _IDLE and self.interest == READ and self.reader is self",
+                "            self.interest == READ and self.reader is self",
                 f"{SHORT}test_a_handler_that_does_not_answer_owes_an_answer",
             ),
             fault(
                 "marked-and-still-on-the-short-way", "engine.one",
-                "        self.short = None\n        super().mark()\n", "        super().mark()\n",
+                "        self.short = None\n        if not self.marked:\n", "        if not self.marked:\n",
                 f"{SHORT}test_a_row_that_another_one_has_closed_in_the_same_batch_serves_no_more",
-            ),
-            fault(
-                "written-by-others-and-still-on-the-short-way", "engine.write",
-                "            self.short = None  # this must leave first\n", "",
-                f"{SHORT}test_what_others_write_meanwhile_keeps_its_place",
             ),
         ],
     ),

@@ -106,7 +106,7 @@ MUTANTS = [
             ),
             fault(
                 "reserve-never-made-anew", "engine.short",
-                "                self.loop.reserve.take()\n", "                pass\n",
+                "            self.loop.reserve.take()\n", "            pass\n",
                 f"{RESERVE}test_who_cannot_have_it_back_goes_on_without",
             ),
         ],
@@ -161,7 +161,7 @@ MUTANTS = [
         [
             fault(
                 "barred-rows-come-back", "engine.spin",
-                "if interest == row.interest or row in self._barred:", "if interest == row.interest:",
+                "if interest == row.interest or (self._barred and row in self._barred):", "if interest == row.interest:",
                 f"{DEMULTIPLEXER}test_a_row_that_is_barred_stays_so_until_it_ends",
                 f"{SPINS}test_a_reply_that_does_not_leave_has_the_time_of_a_stall",
             ),

@@ -36,6 +36,53 @@ MUTANTS = [
                 f"{STREAMS}test_10_000_pipelined_lines_are_answered_in_order_at_one_depth",
             ),
             fault(
+                "cap-of-the-outbox-off-by-one", "engine.marks",
+                "        if self.pending + size > self.limits.outbox_bytes:\n",
+                "        if self.pending + size >= self.limits.outbox_bytes:\n",
+                f"{MINE}test_an_outbox_may_be_filled_to_its_very_cap",
+            ),
+            fault(
+                "paused-row-served", "engine.pause",
+                "        while self.reader is not None and not self.pause_reasons:\n",
+                "        while self.reader is not None:\n",
+                f"{STREAMS}test_a_row_paused_in_the_batch_is_not_served_in_it",
+            ),
+            fault(
+                "resumed-without-what-is-here", "engine.pause",
+                "        if self.inbox or self.no_more is not None:\n            self.requeue()\n        elif",
+                "        if self.inbox is None:\n            self.requeue()\n        elif",
+                f"{STREAMS}test_what_arrived_before_a_pause_and_the_end_behind_it_are_read_after_it",
+            ),
+            fault(
+                "each-byte-is-settled", "engine.rest",
+                "                    self.loop.budget.note(self)\n                    return",
+                "                    self.loop.budget.note(self)\n                    self.mark()\n"
+                "                    return",
+                f"{STREAMS}test_a_slow_frame_is_not_settled_for_each_byte",
+            ),
+            fault(
+                "early-reply-answers-the-request", "engine.late",
+                "        self.write(reply)\n        self.wrote = answered\n", "        self.write(reply)\n",
+                f"{MINE}test_what_a_framing_says_by_itself_answers_no_request",
+            ),
+            fault(
+                "second-write-first", "engine.write",
+                "            outbox.append(data)\n            return\n",
+                "            outbox.insert(0, data)\n            return\n",
+                f"{STREAMS}test_what_several_handlers_write_to_one_row_goes_in_one_send",
+                f"{STREAMS}test_a_large_and_many_small_writes_keep_their_order",
+            ),
+            fault(
+                "buffer-is-not-copied", "engine.write",
+                "        if type(data) is not bytes:\n            data = bytes(memoryview(data))\n", "",
+                f"{COROUTINE}test_a_buffer_is_copied_when_it_is_written",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/settling.py",
+        [
+            fault(
                 "rest-of-a-write-never-sent", "engine.write",
                 "        wanted = WRITE if self.outbox else 0\n", "        wanted = 0\n",
                 f"{STREAMS}test_partial_writes_lose_nothing",
@@ -63,12 +110,6 @@ MUTANTS = [
                 f"{STREAMS}test_above_the_high_mark_the_row_is_not_read_and_its_handler_not_resumed",
             ),
             fault(
-                "cap-of-the-outbox-off-by-one", "engine.marks",
-                "        if self.pending + size > self.limits.outbox_bytes:\n",
-                "        if self.pending + size >= self.limits.outbox_bytes:\n",
-                f"{MINE}test_an_outbox_may_be_filled_to_its_very_cap",
-            ),
-            fault(
                 "stall-counts-through-progress", "engine.late",
                 "        elif self.stalled_at is None or self.bytes_out != self.progress:\n",
                 "        elif self.stalled_at is None:\n",
@@ -86,31 +127,21 @@ MUTANTS = [
             ),
             fault(
                 "end-of-stream-read-for-ever", "engine.rest",
-                "        if self.phase in LIVE and self.no_more is None and not self.pause_reasons and not full:\n",
-                "        if self.phase in LIVE and not self.pause_reasons and not full:\n",
+                "        if self.phase not in LIVE or self.no_more is not None or self.pause_reasons:\n",
+                "        if self.phase not in LIVE or self.pause_reasons:\n",
                 f"{ENDS}test_an_end_of_stream_never_makes_the_loop_spin",
             ),
             fault(
                 "inbox-without-a-mark", "engine.marks",
-                "and not self.pause_reasons and not full:", "and not self.pause_reasons:",
+                "            return wanted if len(self.inbox) >= most else wanted | READ\n",
+                "            return wanted | READ\n",
                 f"{STREAMS}test_the_inbox_of_a_working_handler_is_bounded",
             ),
             fault(
                 "paused-row-watched", "engine.pause",
-                "self.no_more is None and not self.pause_reasons and not full:", "self.no_more is None and not full:",
+                "self.no_more is not None or self.pause_reasons:\n            return",
+                "self.no_more is not None:\n            return",
                 f"{STREAMS}test_pause_and_resume_by_reasons",
-            ),
-            fault(
-                "paused-row-served", "engine.pause",
-                "        while self.reader is not None and not self.pause_reasons:\n",
-                "        while self.reader is not None:\n",
-                f"{STREAMS}test_a_row_paused_in_the_batch_is_not_served_in_it",
-            ),
-            fault(
-                "resumed-without-what-is-here", "engine.pause",
-                "        if self.inbox or self.no_more is not None:\n            self.requeue()\n        elif",
-                "        if self.inbox is None:\n            self.requeue()\n        elif",
-                f"{STREAMS}test_what_arrived_before_a_pause_and_the_end_behind_it_are_read_after_it",
             ),
             fault(
                 "side-shut-before-it-is-sent", "engine.half",
@@ -124,34 +155,10 @@ MUTANTS = [
                 f"{STREAMS}test_a_late_write_does_not_destroy_a_reply_on_its_way",
             ),
             fault(
-                "each-byte-is-settled", "engine.rest",
-                "                    self.loop.budget.note(self)\n                    return",
-                "                    self.loop.budget.note(self)\n                    self.mark()\n"
-                "                    return",
-                f"{STREAMS}test_a_slow_frame_is_not_settled_for_each_byte",
-            ),
-            fault(
-                "early-reply-answers-the-request", "engine.late",
-                "        self.write(reply)\n        self.wrote = answered\n", "        self.write(reply)\n",
-                f"{MINE}test_what_a_framing_says_by_itself_answers_no_request",
-            ),
-            fault(
                 "flush-forgotten-at-settle", "engine.write",
                 "        if self.outbox:\n            self.transport.flush(self)\n        if self.outbox or self.marked",
                 "        if self.outbox or self.marked",
                 f"{STREAMS}test_what_several_handlers_write_to_one_row_goes_in_one_send",
-            ),
-            fault(
-                "second-write-first", "engine.write",
-                "            outbox.append(data)\n            return\n",
-                "            outbox.insert(0, data)\n            return\n",
-                f"{STREAMS}test_what_several_handlers_write_to_one_row_goes_in_one_send",
-                f"{STREAMS}test_a_large_and_many_small_writes_keep_their_order",
-            ),
-            fault(
-                "buffer-is-not-copied", "engine.write",
-                "        if type(data) is not bytes:\n            data = bytes(memoryview(data))\n", "",
-                f"{COROUTINE}test_a_buffer_is_copied_when_it_is_written",
             ),
         ],
     ),
@@ -232,20 +239,20 @@ MUTANTS = [
         [
             fault(
                 "closed-before-unregistered", "engine.descriptor",
-                "        self.loop.demultiplexer.set(self, 0)  # before close: a closed descriptor can be somebody "
+                "        loop.demultiplexer.set(self, 0)  # before close: a closed descriptor can be somebody "
                 "else's already\n"
                 "        self._release()\n",
-                "        self._release()\n        self.loop.demultiplexer.set(self, 0)\n",
+                "        self._release()\n        loop.demultiplexer.set(self, 0)\n",
                 f"{TABLE}test_it_leaves_in_order_and_once",
             ),
             fault(
                 "closed-without-unregistering", "engine.descriptor",
-                "        self.loop.demultiplexer.set(self, 0)  #", "        self.interest = 0  #",
+                "        loop.demultiplexer.set(self, 0)  #", "        self.interest = 0  #",
                 f"{TABLE}test_it_leaves_in_order_and_once",
             ),
             fault(
                 "deadline-of-an-ended-row-kept", "engine.heap",
-                "        self.loop.deadlines.forget(self)\n", "        pass\n",
+                "        loop.deadlines.forget(self)\n", "        pass\n",
                 "tests/test_loop.py::test_a_loop_that_runs_keeps_nothing_of_rows_that_are_gone",
                 f"{TABLE}test_it_leaves_in_order_and_once",
             ),

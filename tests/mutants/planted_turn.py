@@ -46,9 +46,9 @@ MUTANTS = [
             fault(
                 "error-ends-the-batch", "engine.contain",
                 "        for row, ready in batch:\n            try:\n                row.on_ready(ready)\n"
-                "            except Exception as error:\n                self._row_failed(row, error)\n",
+                "            except Exception as error:\n                self.row_failed(row, error)\n",
                 "        try:\n            for row, ready in batch:\n                row.on_ready(ready)\n"
-                "        except Exception as error:\n            self._row_failed(row, error)\n",
+                "        except Exception as error:\n            self.row_failed(row, error)\n",
                 f"{MINE}test_a_row_that_fails_holds_up_no_other_of_its_batch",
             ),
             fault(
