@@ -11,14 +11,15 @@ not: a dispatcher. Rules, each bought with somebody's outage:
    left to unregister it by, so its set is made anew (`renew`), and whoever watches `fileno()` sees the same descriptor.
 5. `select()` with a descriptor of 1024 or more fails for ever after; it is refused when it is registered.
 
-Where the platform's selector is epoll and nobody injected another one, a subclass overrides `select()`: the public one
-builds a key and an event mask per event (5-11 % of an echo).
+Where the platform's selector is epoll and nobody injected another one, a subclass looks rows up by their descriptors: the
+public one keeps a key for each (88 bytes), and builds a key and an event mask for each event (5-11 % of an echo).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import select
 import selectors
@@ -48,15 +49,13 @@ class Demultiplexer:
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector: selectors.BaseSelector = selector if selector is not None else _best()
+        self._rows: dict[int, Row] = {}  # what is watched, by descriptor
         wait = getattr(self._selector, "wait_rows", None)
-        self._all = self._wait if wait is None else wait
+        self._all = self._wait if wait is None else functools.partial(wait, self._rows)
         self.wait = self._all
         self._most = self._next = 0
         self._barred: set[Row] = set()
         self._outer: Any = None  # what other loops watch: it holds the epoll set, whichever that is
-        # The public mapping raises and catches two KeyErrors for each descriptor that it does not have.
-        keys = getattr(self._selector, "_fd_to_key", None)
-        self._keys: Mapping[Any, selectors.SelectorKey] = self._selector.get_map() if keys is None else keys
         self._limit = FD_SETSIZE if isinstance(self._selector, selectors.SelectSelector) else None
 
     def _wait(self, timeout_s: float | None) -> Batch:
@@ -106,23 +105,25 @@ class Demultiplexer:
             )
         if row.fd < 0 or row.sock.fileno() != row.fd:  # the number may be another row's by now
             raise OSError(errno.EBADF, f"descriptor {row.fd} of {row} was closed by somebody else")
-        if row.fd in self._keys:
-            self._forget(self._keys[row.fd].data)  # of another row, closed without a word: rule 3
+        if row.fd in self._rows:
+            self._forget(self._rows[row.fd])  # of another row, closed without a word: rule 3
         try:
             self._selector.register(row.fd, interest, row)
         except OSError as error:  # epoll refuses regular files with a mere "Operation not permitted"
             name = type(self._selector).__name__
             text = f"{name} cannot watch descriptor {row.fd} of {row}: {error.strerror}"
             raise OSError(error.errno, text) from error
+        self._rows[row.fd] = row
 
     def _forget(self, row: Row) -> None:
         """Somebody else has closed the row's descriptor."""
         row.interest = 0
-        self._selector.unregister(row.fd)
+        self._unregister(row)
         row.finish(End.ABORTED, f"its descriptor {row.fd} was closed by somebody else")
 
     def _unregister(self, row: Row) -> None:
-        # A row that has an interest is what the selector knows its descriptor by: `_register` sees to that.
+        # A row that has an interest is what its descriptor is watched for: `_register` sees to that.
+        del self._rows[row.fd]
         try:
             self._selector.unregister(row.fd)
         except (KeyError, OSError):
@@ -148,8 +149,7 @@ class Demultiplexer:
         epoll = _epoll_of(self._selector)
         if epoll is None:
             return False
-        keys = self._selector.get_map()
-        return any(fd not in keys for fd, _ in epoll.poll(0))
+        return any(fd not in self._rows for fd, _ in epoll.poll(0))
 
     def renew(self) -> bool:
         """Make the epoll set anew, under the same descriptor; False: it is no epoll, or there are no resources now."""
@@ -158,7 +158,7 @@ class Demultiplexer:
             return False
         try:
             with select.epoll() as fresh:
-                closed = [key.data for key in self._selector.get_map().values() if not _carried_over(key, fresh)]
+                closed = [row for row in self._rows.values() if not _carried_over(row, fresh)]
                 self._replace(epoll.fileno(), fresh.fileno())
         except OSError:
             return False
@@ -214,7 +214,7 @@ _one_shot = getattr(selectors, "PollSelector", selectors.SelectSelector)
 def _best() -> selectors.BaseSelector:
     if DirectEpoll is not None:
         selector = DirectEpoll()
-        if hasattr(selector, "_fd_to_key") and hasattr(selector, "_selector"):  # private: a later Python may differ
+        if hasattr(selector, "_selector"):  # private: a later Python may have another name for it
             return selector
         selector.close()
     return selectors.DefaultSelector()
@@ -236,13 +236,16 @@ def _epoll_of(selector: selectors.BaseSelector) -> Any:
     return epoll if isinstance(epoll, getattr(select, "epoll", ())) else None
 
 
-def _carried_over(key: selectors.SelectorKey, fresh: Any) -> bool:
+def _mask(interest: int) -> int:
+    return interest & 1 | (interest & 2) << 1  # EPOLLIN is 1, EPOLLOUT 4
+
+
+def _carried_over(row: Row, fresh: Any) -> bool:
     """Register what a row waits for in another epoll set; False: its descriptor was closed."""
-    if key.data.sock.fileno() != key.fd:
+    if row.sock.fileno() != row.fd:
         return False
-    events = (select.EPOLLIN if key.events & 1 else 0) | (select.EPOLLOUT if key.events & 2 else 0)
     try:
-        fresh.register(key.fd, events)
+        fresh.register(row.fd, _mask(row.interest))
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
@@ -256,40 +259,35 @@ if getattr(selectors, "EpollSelector", None) is selectors.DefaultSelector:  # pr
     _READABLE, _WRITABLE = ~select.EPOLLOUT, ~select.EPOLLIN  # as `selectors`: HUP and ERR count as both
 
     class _DirectEpoll(selectors.EpollSelector):
-        """An EpollSelector that returns rows without building a key and a mask for each event."""
+        """An EpollSelector that leaves it to the demultiplexer to know what is watched, and so has no keys."""
 
-        def wait_rows(self, timeout_s: float | None) -> Batch:
+        def wait_rows(self, rows: dict[int, Row], timeout_s: float | None) -> Batch:
             """As `Demultiplexer._wait`, at most BATCH_ROWS at a time."""
             wait_s = -1 if timeout_s is None else timeout_s if timeout_s > 0 else 0  # epoll: negative is for ever
             try:
                 events = self._selector.poll(wait_s, BATCH_ROWS)  # type: ignore[attr-defined]
             except InterruptedError:
                 return []
-            keys = self._fd_to_key  # type: ignore[attr-defined]
             try:
-                # EPOLLIN is 1 like EVENT_READ; key[3] is key.data.
-                return [(keys[fd][3], event if event == 1 else _translated(event, keys[fd])) for fd, event in events]
+                # EPOLLIN is 1 like EVENT_READ.
+                return [(rows[fd], event if event == 1 else _translated(event, rows[fd])) for fd, event in events]
             except KeyError:  # a descriptor that was closed and unregistered while a fork still holds its file
-                return [(keys[fd][3], _translated(event, keys[fd])) for fd, event in events if fd in keys]
+                return [(rows[fd], _translated(event, rows[fd])) for fd, event in events if fd in rows]
 
-        def register(self, fd: int, events: int, data: Any = None) -> selectors.SelectorKey:  # type: ignore[override]
-            """As the public one, for descriptors, and without its four look-ups."""
-            self._selector.register(fd, events & 1 | (events & 2) << 1)  # type: ignore[attr-defined]  # EPOLLIN 1, EPOLLOUT 4
-            key: selectors.SelectorKey = tuple.__new__(selectors.SelectorKey, (fd, fd, events, data))
-            self._fd_to_key[fd] = key  # type: ignore[attr-defined]
-            return key
+        def register(self, fd: int, events: int, data: Any = None) -> None:  # type: ignore[override]
+            """As the public one, without its look-ups and the key."""
+            self._selector.register(fd, events & 1 | (events & 2) << 1)  # type: ignore[attr-defined]  # see `_mask`
 
-        def unregister(self, fd: int) -> selectors.SelectorKey:  # type: ignore[override]
+        def modify(self, fd: int, events: int, data: Any = None) -> None:  # type: ignore[override]
             """As the public one."""
-            key: selectors.SelectorKey = self._fd_to_key.pop(fd)  # type: ignore[attr-defined]
-            try:
-                self._selector.unregister(fd)  # type: ignore[attr-defined]
-            except OSError:
-                pass  # closed meanwhile, so it has left the set by itself
-            return key
+            self._selector.modify(fd, _mask(events))  # type: ignore[attr-defined]
 
-    def _translated(event: int, key: selectors.SelectorKey) -> int:
+        def unregister(self, fd: int) -> None:  # type: ignore[override]
+            """As the public one, which passes over the same error: closed meanwhile, it has left the set by itself."""
+            self._selector.unregister(fd)  # type: ignore[attr-defined]
+
+    def _translated(event: int, row: Row) -> int:
         ready = (2 if event & _WRITABLE else 0) | (1 if event & _READABLE else 0)
-        return ready & key.events
+        return ready & row.interest
 
     DirectEpoll = _DirectEpoll

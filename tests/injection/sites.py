@@ -51,6 +51,7 @@ REASONS: dict[str | Site, str] = {
     ("demultiplexer", "Demultiplexer.has_strays", "poll"): _REAL,
     ("demultiplexer", "Demultiplexer.is_ready", "register"): _REAL,
     ("demultiplexer", "Demultiplexer.is_ready", "select"): _REAL,
+    ("demultiplexer", "_DirectEpoll.modify", "modify"): _REAL,
     ("demultiplexer", "_DirectEpoll.register", "register"): _REAL,
     ("demultiplexer", "_DirectEpoll.unregister", "unregister"): _REAL,
     ("demultiplexer", "_DirectEpoll.wait_rows", "poll"): _REAL,

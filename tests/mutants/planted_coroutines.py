@@ -308,7 +308,7 @@ MUTANTS = [
         [
             fault(
                 "stale-entry-kept", "engine.descriptor",
-                "            self._forget(self._keys[row.fd].data)", "            pass",
+                "            self._forget(self._rows[row.fd])", "            pass",
                 f"{DEMULTIPLEXER}test_a_socket_closed_behind_our_back_is_replaced_by_the_next_with_its_number",
             ),
             fault(

@@ -172,7 +172,7 @@ MUTANTS = [
             ),
             fault(
                 "a-new-set-only-reads", "engine.stray",
-                "(select.EPOLLOUT if key.events & 2 else 0)", "0",
+                "fresh.register(row.fd, _mask(row.interest))", "fresh.register(row.fd, 1)",
                 f"{DEMULTIPLEXER}test_a_set_has_strays_until_it_is_renewed",
             ),
             fault(
