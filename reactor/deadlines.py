@@ -16,7 +16,6 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from itertools import count
 from typing import Protocol
 
 # Below this many stale entries a purge costs more than it gives back.
@@ -28,6 +27,7 @@ YOUNG_MOST = 1024
 class Guarded(Protocol):
     """What has a deadline: a row."""
 
+    id: int
     guarded_at: float | None
 
     def deadline_at(self) -> float | None:
@@ -45,8 +45,7 @@ class Deadlines:
         self.next_at: float | None = None  # no property: each turn reads it twice
         self._young: dict[Guarded, None] = {}  # a set, and in an order that is the same in each run
         self._young_at = math.inf  # none of them is due earlier
-        self._heap: list[tuple[float, int, Guarded]] = []
-        self._tie = count()  # rows cannot be compared; first armed, first asked
+        self._heap: list[tuple[float, int, Guarded]] = []  # of those of one time, the oldest row first
         self._stale = 0
 
     def __len__(self) -> int:
@@ -82,7 +81,7 @@ class Deadlines:
         """Give entries to those who have lived so long."""
         for row in self._young:
             if row.guarded_at is not None:  # else: an older entry of the same time has surfaced, and it was asked
-                heapq.heappush(self._heap, (row.guarded_at, next(self._tie), row))
+                heapq.heappush(self._heap, (row.guarded_at, row.id, row))
         self._young.clear()
         self._young_at = math.inf
 
@@ -104,8 +103,9 @@ class Deadlines:
             return
         if self._young_at <= now:
             self._grow_up()
-        newer = next(self._tie)  # whoever is guarded from now on is not asked before the next turn
-        while self._heap and self._heap[0][0] <= now and self._heap[0][1] < newer:
+        for _ in range(len(self._heap)):  # whoever is guarded from now on is young, and asked in the next turn
+            if not self._heap or self._heap[0][0] > now:
+                break
             at, _, row = heapq.heappop(self._heap)
             if row.guarded_at != at:
                 self._stale = max(self._stale - 1, 0)

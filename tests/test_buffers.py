@@ -105,7 +105,7 @@ def test_what_is_cut_at_once_is_what_would_have_been_taken(delimiter: bytes) -> 
         (b"a\nb", "the last line has not come"),
         (b"ab", "no line has come"),
         (b"123456\n", "it may be too long"),
-        (b"1\n345\n", "one of them may be too long"),
+        (b"1\n3456\n", "one of them may be too long"),
         (b"\n" * 3, "there are more than may be cut ahead"),
     ],
 )

@@ -1,6 +1,7 @@
 """Deadlines: asked late rather than moved often, one live entry a row, and no memory of rows that are gone."""
 
 import random
+from itertools import count
 
 import pytest
 from hypothesis import strategies as st
@@ -13,7 +14,10 @@ from tests.properties import tries
 class Waiting:
     """What has a deadline; counts how often it is asked."""
 
+    numbers = count()
+
     def __init__(self, at: float | None = None) -> None:
+        self.id = next(self.numbers)
         self.at = at
         self.guarded_at: float | None = None
         self.asked = 0

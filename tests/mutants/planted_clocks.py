@@ -65,7 +65,8 @@ MUTANTS = [
             ),
             fault(
                 "guarded-now-holds-the-stage", "engine.fair",
-                "self._heap[0][0] <= now and self._heap[0][1] < newer:", "self._heap[0][0] <= now:",
+                "        for _ in range(len(self._heap)):  # whoever is guarded from now on is young, and asked in the next turn\n",
+                "        while True:\n            self._grow_up()\n",
                 f"{DEADLINES}test_a_row_that_is_guarded_at_once_does_not_hold_the_stage",
             ),
         ],
