@@ -29,6 +29,7 @@ class FrameFile(io.BytesIO):
     __slots__ = ("past_end",)  # a dict for it would be 4 % of a line
 
     past_end: bool
+    unread: bytes | None = None  # see `quick_files`
     has_plain_head = False
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -145,6 +146,7 @@ class SpooledFrameFile(io.BufferedReader):
     """A frame on disk: large, so that what a buffer in C saves counts more than what it costs to make one."""
 
     raw: _Noticing
+    unread: bytes | None = None  # see `quick_files`
 
     def __init__(self, file: BinaryIO, has_plain_head: bool = False) -> None:
         super().__init__(_Noticing(file))

@@ -7,6 +7,7 @@ names alone; other modules have a `class TCPServer(TCPServer)`, too, and decorat
 from __future__ import annotations
 
 import types
+from operator import attrgetter
 from typing import Any
 
 # The modules that define the servers of socketserver and of this package.
@@ -21,3 +22,26 @@ def origin(server: Any, name: str) -> str:
     function: Any = method.__func__
     is_known = type(function) is types.FunctionType and function.__globals__["__name__"] in _STOCK
     return str(function.__qualname__) if is_known else ""
+
+
+class StockHooks:
+    """Some hooks of a server, and whether they are stock; may be asked often, for it compares with what it has seen.
+
+    Args:
+        server: the server.
+        origins: by the name of each, what `origin` has to say of it.
+    """
+
+    def __init__(self, server: Any, **origins: str) -> None:
+        self._server, self._origins = server, origins
+        self._of = attrgetter(*origins)
+        self._seen: Any = None
+        self._are_stock = False
+
+    def are_stock(self) -> bool:
+        """Is none of them the program's own now?"""
+        hooks = self._of(self._server)
+        if hooks != self._seen:
+            self._seen = hooks
+            self._are_stock = all(origin(self._server, name) == wanted for name, wanted in self._origins.items())
+        return self._are_stock

@@ -97,6 +97,7 @@ class Stages:
         self._waker: WakerRow | None = None
         self._awake = False  # a turn runs, and what is posted will be seen without a wake-up
         self._stop_s: float | None = None  # a stop was asked for, with so many seconds to drain
+        self.turns = 0  # begun
         self._turns = 0
         self._ended: list[int] = []
 
@@ -148,6 +149,7 @@ class Stages:
         wait_s = self.next_turn_in_s()
         if timeout_s is not None and (wait_s is None or timeout_s < wait_s):
             wait_s = min(timeout_s, MAX_WAIT_S)
+        self.turns += 1
         self.until_look -= 1
         batch = self.demultiplexer.wait(wait_s) if self.until_look > 0 else self.quarantine.wait(wait_s)
         self._awake = True

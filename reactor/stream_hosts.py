@@ -15,11 +15,13 @@ from .errors import describe
 from .frame_files import FrameFile, PlainHeadFile, frame_file, in_memory
 from .framed import FramedRow
 from .framings import RAW, Raw
+from .hooks import StockHooks
 from .hosting import Host
 from .http_framing import HttpRequests
 from .http_handlers import maker_for
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .phases import End
+from .stock_handlers import StockHandlers
 from .streams import StreamRow
 
 log = logging.getLogger("reactor")
@@ -113,6 +115,10 @@ class FramedHost(StreamHost):
         self._make = maker_for(self.server, once=checks_heads)
         if type(self.framing) is Raw and self.framing.max_bytes == RAW.max_bytes:
             self.framing = RAW  # for which rows have a short way
+        self._closers = StockHooks(
+            self.server, shutdown_request="TCPServer.shutdown_request", close_request="TCPServer.close_request"
+        )
+        self.stock = StockHandlers(self.server, self.framing, self._processes, ever=self._make is None)
         self.spare: list[tuple[Any, Any]] = []  # framings and inboxes of rows that are idle now
 
     def _row(self, sock: Any, client_address: Any) -> FramedRow:
@@ -127,6 +133,11 @@ class FramedHost(StreamHost):
         request.reader = None
         request.finish(End.FINISHED, "refused by verify_request")
 
+    def closing(self, row: Any) -> None:
+        """See `StreamHost`; hooks that would only shut and close what the engine is closing are not missed."""
+        if row.end is None or not self._closers.are_stock():
+            super().closing(row)
+
     def serve(self, row: FramedRow, frame: Any) -> None:
         """Have a frame handled; an error ends the connection, once what was written is sent."""
         try:
@@ -139,8 +150,16 @@ class FramedHost(StreamHost):
             else:
                 self.server.finish_request(row, row.sockaddr)
         except Exception as error:
+            self.failed(row, error)
+
+    def failed(self, row: FramedRow, error: BaseException) -> None:
+        """A handler has failed, which ends the connection, once what was written is sent; or it leaves the loop."""
+        if isinstance(error, Exception):
             row.finish(End.HANDLER_FAILED, describe(error))
             self.contain(row, error)
+        else:  # SystemExit, KeyboardInterrupt
+            row.finish(End.ABORTED, describe(error))
+            raise error
 
     def warn_of_hunger(self, row: FramedRow) -> None:
         """Say once that this handler seems to need more than a frame."""

@@ -179,16 +179,15 @@ TURN_WITH_AN_ECHO = Ceiling(14 if SINCE_3_12 else 15, 16)
 TURN_WITH_A_DATAGRAM = Ceiling(15, 15 if SINCE_3_13 else 12) if SINCE_3_12 else Ceiling(16, 12)
 THREE_TURNS_OF_A_VISITOR = Ceiling(106 if SINCE_3_12 else 109, 61)
 TWO_TURNS_OF_A_QUICK_VISITOR = Ceiling(91 if SINCE_3_12 else 93, 49)
-HELD_BYTES = {"coroutine, echo": 405, "coroutine, line": 130, "framed, echo": 170, "framed, line": 120}
+HELD_BYTES = {"coroutine, echo": 405, "coroutine, line": 130, "framed, echo": 80, "framed, line": 10}
 MORE = MANY - 1
 LINES = LINES_AT_ONCE * MORE
 CASES: dict[str, tuple[Callable[[World], None], bytes, int, Ceiling]] = {
     "coroutine, echo": (lambda world: listening(world, echo), REQUEST, MORE, Ceiling(5, 7)),
     "coroutine, line": (lambda world: listening(world, echo_lines), REQUEST * LINES_AT_ONCE, LINES, Ceiling(2.9375, 4)),
-    "framed, echo": (lambda world: listening(world, FramedEcho, framing=Raw()), REQUEST, MORE,
-                     Ceiling(51, 35) if SINCE_3_13 else Ceiling(45, 29)),
+    "framed, echo": (lambda world: listening(world, FramedEcho, framing=Raw()), REQUEST, MORE, Ceiling(8, 10)),
     "framed, line": (lambda world: listening(world, FramedLines, framing=Lines()), REQUEST * LINES_AT_ONCE, LINES,
-                     Ceiling(23.75, 21.9375)),
+                     Ceiling(4.6875, 6.9375)),
 }
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from reactor import HttpRequests, Lines, Netstring
 from reactor.frame_files import BothWaysFile, FrameFile, ReplyFile, SpooledFrameFile, frame_file, in_memory
+from reactor.quick_files import LineFile, UnreadFile, reply_writer, unread_file
 from tests.properties import tries
 
 FRAME = b"one\ntwo\nthree"
@@ -23,6 +24,12 @@ def spooled(data: bytes) -> SpooledFrameFile:
     file.write(data)
     file.seek(0)
     return SpooledFrameFile(file)
+
+
+def untouched(data: bytes) -> UnreadFile:
+    file = unread_file(UnreadFile)
+    file.frame = file.unread = data
+    return file
 
 
 Open = Callable[[bytes], Any]
@@ -148,13 +155,55 @@ CALLS = st.lists(st.tuples(st.sampled_from(["read", "readline", "read1", "peek"]
 @tries(50)
 @given(st.lists(st.sampled_from([b"a", b"bc", b"\n"]), max_size=20).map(b"".join), CALLS)
 def test_it_returns_what_a_buffered_reader_would(data: bytes, calls: list[tuple[str, int]]) -> None:
-    """And both kinds of it agree on who wanted more."""
-    with opened(in_memory, data) as memory, opened(spooled, data) as disk:
+    """And all kinds of it agree on who wanted more."""
+    with opened(in_memory, data) as memory, opened(spooled, data) as disk, opened(untouched, data) as unread:
         usual = io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type]
         for name, size in calls:
             expected = getattr(usual, name)(size)
-            assert getattr(memory, name)(size) == getattr(disk, name)(size) == expected
-            assert memory.past_end == disk.past_end
+            assert getattr(memory, name)(size) == getattr(disk, name)(size) == getattr(unread, name)(size) == expected
+            assert memory.past_end == disk.past_end == unread.past_end
+
+
+LINE_CALLS: dict[str, Callable[[Any], Any]] = {
+    "readline": lambda file: file.readline(),
+    "readline(None)": lambda file: file.readline(None),
+    "readline(-1)": lambda file: file.readline(-1),
+    "readline(2)": lambda file: file.readline(2),
+    "readline(0)": lambda file: file.readline(0),
+    "next": lambda file: next(file, None),
+    "read(1)": lambda file: file.read(1),
+    "read1": lambda file: file.read1(100),
+    "readinto": into(2),
+    "readinto1": into(2, "readinto1"),
+    "readlines": lambda file: file.readlines(),
+    "peek": lambda file: file.peek(),
+    "getvalue": lambda file: file.getvalue(),
+    "getbuffer": lambda file: bytes(file.getbuffer()),
+    "tell": lambda file: file.tell(),
+    "seek": lambda file: file.seek(1),
+    "truncate": lambda file: file.truncate(),
+    "write": lambda file: file.write(b"x"),
+    "asks": lambda file: (file.readable(), file.seekable(), file.writable(), file.closed),
+    "close": lambda file: file.close(),
+}
+
+
+def outcome(call: Callable[[Any], Any], file: Any) -> Any:
+    try:
+        return call(file)
+    except ValueError as error:  # it is closed
+        return type(error), str(error)
+
+
+@tries(100)
+@given(st.booleans(), st.lists(st.sampled_from(sorted(LINE_CALLS)), max_size=6))
+def test_a_line_that_nobody_has_touched_is_read_as_any_other_frame(is_line: bool, calls: list[str]) -> None:
+    file = unread_file(LineFile if is_line else UnreadFile)
+    file.frame = file.unread = b"abc\n"
+    usual = in_memory(b"abc\n")
+    for name in calls:
+        assert outcome(LINE_CALLS[name], file) == outcome(LINE_CALLS[name], usual), name
+        assert file.past_end == usual.past_end, name
 
 
 @pytest.mark.parametrize(
@@ -178,6 +227,16 @@ def test_a_frame_that_is_a_file_is_taken_as_such_and_closed() -> None:
         file.close()  # legal twice
 
 
+def test_a_line_that_nobody_has_touched_costs_no_other_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reactor.quick_files.in_memory", None)
+    for read in (lambda file: file.readline(), lambda file: next(file, b"")):
+        file = unread_file(LineFile)
+        file.frame = file.unread = b"abc\n"
+        assert (read(file), file.past_end) == (b"abc\n", False)
+        assert (read(file), file.past_end) == (b"", True)
+        file.close()
+
+
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +251,29 @@ def test_a_reply_file_hands_everything_on() -> None:
         assert sent == [b"ab"]
         buffered.write(b"efg")
     assert b"".join(sent) == b"abcdefg"
+
+
+def test_a_writer_hands_everything_on() -> None:
+    class Row:
+        """No outbox: so every write is a sendall."""
+
+        outbox = None
+        sent = b""
+
+        def sendall(self, data: Any) -> None:
+            self.sent += bytes(data)
+
+        def fileno(self) -> int:
+            return 7
+
+    row, writer = Row(), reply_writer()
+    writer._sock = row
+    assert isinstance(writer, io.BufferedIOBase)
+    assert (writer.writable(), writer.readable(), writer.closed, writer.fileno()) == (True, False, False, 7)
+    assert (writer.write(b"ab"), writer.write(memoryview(b"cd")), writer.write(array.array("H", [0]))) == (2, 2, 2)
+    assert row.sent == b"abcd\0\0"
+    writer.close()
+    assert writer.closed
 
 
 def test_a_file_for_both_ways() -> None:

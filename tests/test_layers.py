@@ -17,9 +17,10 @@ FLOORS = [
     "demultiplexer",
     "budget listening reserve acceptor connections settling streams datagrams detached waker taps recorder",
     "signals drain quarantine stages loop",
-    "coroutines handled coroutine_streams async_handlers frame_files framed_sockets framed offload mixins "
+    "coroutines handled coroutine_streams async_handlers frame_files quick_files framed_sockets quick_handlers framed "
+    "offload mixins "
     "green_handlers green_rows green_common green_sockets green_tls greening",
-    "listeners ways hooks http_handlers guests hosting stream_hosts greenlet_hosts attaching",
+    "listeners ways hooks http_handlers stock_handlers guests hosting stream_hosts greenlet_hosts attaching",
     "request_handlers serving base_server servers socketserver substitute",
     "reactor",
     "__init__",

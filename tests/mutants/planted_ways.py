@@ -13,6 +13,8 @@ FAILING = f"{EITHER}test_error_is_handled_then_the_request_is_shut_down_once"
 REFUSED = f"{EITHER}test_refused_request_is_shut_down_once"
 EXIT = f"{EITHER}test_exit_in_a_handler_leaves_the_loop"
 NAGLE = f"{EITHER}test_small_replies_are_sent_at_once"
+QUICK = "tests/test_quick_handlers.py::"
+READS_ON = f"{QUICK}test_who_reads_on_keeps_the_connection_and_who_does_not_ends_it"
 
 MUTANTS = [
     *planted(
@@ -51,12 +53,22 @@ MUTANTS = [
             fault(
                 "framed-kept-though-it-did-not-read-on", "way.frame",
                 " or not file.past_end:", ":",
-                f"{FRAMED}test_handler_that_does_not_read_on_ends_the_connection",
+                READS_ON,
             ),
             fault(
                 "framed-ended-though-it-read-on", "way.frame",
                 " or not file.past_end:", " or file.past_end is not None:",
-                f"{FRAMED}test_kept_connection_is_answered_frame_by_frame",
+                READS_ON,
+            ),
+            fault(
+                "framed-rest-of-another-framing-left", "way.frame",
+                "        if self.inbox:  # the handler has", "        if False:  # the handler has",
+                f"{QUICK}test_a_handler_may_change_what_comes_next",
+            ),
+            fault(
+                "framed-lines-taken-while-paused", "way.frame",
+                "        if ready != self.short or not (", "        if not (",
+                f"{QUICK}test_lines_that_come_while_the_row_is_paused_wait",
             ),
             fault(
                 "framed-exit-ends-the-connection-only", "way.hooks",
@@ -78,7 +90,89 @@ MUTANTS = [
             fault(
                 "framed-readline-is-always-reading-on", "way.frame",
                 "        if (not line or line[-1] != _NEWLINE) and len(line) != size:\n", "        if True:\n",
+                READS_ON,
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/quick_files.py",
+        [
+            fault(
+                "quick-line-is-always-reading-on", "way.frame",
+                '            self.unread = b""\n        else:\n',
+                '            self.unread, self.past_end = b"", True\n        else:\n',
                 f"{FRAMED}test_handler_that_does_not_read_on_ends_the_connection",
+            ),
+            fault(
+                "quick-line-never-reads-on", "way.frame",
+                "            self.past_end = True\n        return line\n", "            pass\n        return line\n",
+                f"{FRAMED}test_kept_connection_is_answered_frame_by_frame",
+            ),
+            fault(
+                "quick-file-forgets-that-it-was-read", "frame.file",
+                "            if not self.unread:\n", "            if False:\n",
+                "tests/test_frame_files.py::test_a_line_that_nobody_has_touched_is_read_as_any_other_frame",
+            ),
+            fault(
+                "quick-writer-behind-the-end", "way.frame",
+                " and row.end is None and not row.half_close", "",
+                f"{QUICK}test_who_has_ended_it_can_write_no_more",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/quick_handlers.py",
+        [
+            fault(
+                "quick-file-used-again-though-kept", "way.frame",
+                "_counts(file) + _counts(writer) != alone or ", "",
+                f"{QUICK}test_who_keeps_something_finds_it_closed",
+            ),
+            fault(
+                "quick-note-survives", "way.frame",
+                " or on_file or on_writer or", " or",
+                f"{QUICK}test_what_is_noted_on_a_file_does_not_survive",
+            ),
+            fault(
+                "quick-closed-file-used-again", "way.frame",
+                " or writer.closed:", ":",
+                f"{QUICK}test_a_file_that_a_handler_has_closed_is_open_for_the_next",
+            ),
+            fault(
+                "quick-replaced-file-unflushed", "way.hooks",
+                "            if has_files and (handler.rfile is not file or handler.wfile is not writer):\n",
+                "            if False:\n",
+                f"{QUICK}test_a_file_put_in_the_place_of_wfile_is_flushed",
+            ),
+            fault(
+                "quick-failure-unfinished", "way.hooks",
+                "                handler.finish()\n                raise\n", "                raise\n",
+                f"{QUICK}test_a_failure_is_reported_where_it_was_caught",
+            ),
+            fault(
+                "quick-class-of-another-time", "hooks.callable",
+                " or server.RequestHandlerClass is not kind:", ":",
+                f"{QUICK}test_a_handler_may_change_what_comes_next",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/stock_handlers.py",
+        [
+            fault(
+                "stock-once-and-for-ever", "way.hooks",
+                " or self._found[1] != self._facts(self.seen):", ":",
+                f"{QUICK}test_what_changes_while_the_program_runs_is_seen",
+            ),
+            fault(
+                "stock-whatever-finish-request-does", "hooks.finish",
+                "        if not self._hooks.are_stock():\n", "        if False:\n",
+                f"{QUICK}test_what_changes_while_the_program_runs_is_seen",
+            ),
+            fault(
+                "stock-though-it-speaks-of-finish", "way.hooks",
+                '        and not any("finish" in function.__code__.co_names for function in _functions(kind))\n', "",
+                f"{QUICK}test_a_finish_put_into_a_handler_runs",
             ),
         ],
     ),
@@ -94,6 +188,11 @@ MUTANTS = [
                 "framed-hooks-of-the-end-skipped", "way.hooks",
                 "            self.server.shutdown_request(row)\n", "            pass\n",
                 IN_ORDER,
+            ),
+            fault(
+                "framed-hooks-of-the-end-looked-at-once", "way.hooks",
+                "        if row.end is None or not self._closers.are_stock():\n", "        if row.end is None:\n",
+                f"{QUICK}test_a_hook_of_the_end_that_is_put_in_its_place_later_is_called",
             ),
             fault(
                 "framed-refused-left-open", "way.hooks",
