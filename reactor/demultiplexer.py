@@ -19,11 +19,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import select
 import selectors
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .phases import End
@@ -49,9 +47,10 @@ class Demultiplexer:
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector: selectors.BaseSelector = selector if selector is not None else _best()
-        self._rows: dict[int, Row] = {}  # what is watched, by descriptor
+        # What is watched, by descriptor; ours knows it already.
+        self._rows: dict[int, Row] = getattr(self._selector, "rows", {})
         wait = getattr(self._selector, "wait_rows", None)
-        self._all = self._wait if wait is None else functools.partial(wait, self._rows)
+        self._all = self._wait if wait is None else wait
         self.wait = self._all
         self._most = self._next = 0
         self._barred: set[Row] = set()
@@ -259,15 +258,20 @@ if getattr(selectors, "EpollSelector", None) is selectors.DefaultSelector:  # pr
     _READABLE, _WRITABLE = ~select.EPOLLOUT, ~select.EPOLLIN  # as `selectors`: HUP and ERR count as both
 
     class _DirectEpoll(selectors.EpollSelector):
-        """An EpollSelector that leaves it to the demultiplexer to know what is watched, and so has no keys."""
+        """An EpollSelector without keys: the demultiplexer notes in `rows` what is watched."""
 
-        def wait_rows(self, rows: dict[int, Row], timeout_s: float | None) -> Batch:
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows: dict[int, Row] = {}
+
+        def wait_rows(self, timeout_s: float | None) -> Batch:
             """As `Demultiplexer._wait`, at most BATCH_ROWS at a time."""
             wait_s = -1 if timeout_s is None else timeout_s if timeout_s > 0 else 0  # epoll: negative is for ever
             try:
                 events = self._selector.poll(wait_s, BATCH_ROWS)  # type: ignore[attr-defined]
             except InterruptedError:
                 return []
+            rows = self.rows
             try:
                 # EPOLLIN is 1 like EVENT_READ.
                 return [(rows[fd], event if event == 1 else _translated(event, rows[fd])) for fd, event in events]

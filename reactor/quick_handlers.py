@@ -3,7 +3,7 @@
 What it is: the short way of `FramedRow.deliver`. A handler whose class has overridden none of the three is made here without
 calling them, and so are its two files: those calls were three quarters of what a framed line cost. What it is not: a
 decision; `stock_handlers` says which classes are stock, anew in every turn. The long way, through the hooks of the server,
-stays the definition. See ADR 0020.
+stays the definition. See ADR 0021.
 
 Rules:
 

@@ -65,8 +65,8 @@ MUTANTS = [
             ),
             fault(
                 "guarded-now-holds-the-stage", "engine.fair",
-                "        for _ in range(len(self._heap)):  # whoever is guarded from now on is young, and asked in the next turn\n",
-                "        while True:\n            self._grow_up()\n",
+                "        for _ in range(len(self._heap)):  # whoever is guarded from now on",
+                "        while True:\n            self._grow_up()  #",
                 f"{DEADLINES}test_a_row_that_is_guarded_at_once_does_not_hold_the_stage",
             ),
         ],
