@@ -2,7 +2,7 @@
 
 What it is: the seam between `StreamRow`, which has frames and ends, and `Runner`, which has a coroutine. What it is
 not: the methods that a handler calls; those are `Stream`'s. The most frequent event of all, bytes for a handler that takes
-whatever comes, has its whole way here, up to the `send`; see ADR 0017.
+whatever comes, or whole frames, has its whole way here, up to the `send`; see ADR 0017 and 0019.
 
 Rules: a row has one reader at a time, nearly always its own handler · a handler that waits for input after having
 written has answered its request · when the row is gone, whoever waits on it hears of it · how the handler ends decides
