@@ -98,7 +98,6 @@ class Stages:
         self._awake = False  # a turn runs, and what is posted will be seen without a wake-up
         self._stop_s: float | None = None  # a stop was asked for, with so many seconds to drain
         self.turns = 0  # begun
-        self._turns = 0
         self._ended: list[int] = []
 
     # -- one turn ---------------------------------------------------------------------------------------------------
@@ -110,9 +109,11 @@ class Stages:
         self._dispatch(batch)
         if self._posted:
             self._run_posted()
-        if self._is_due():
+        deadline, timer = self.deadlines.next_at, self.timers.next_at
+        if (deadline is not None and deadline <= self.now) or (timer is not None and timer <= self.now):
             self._expire()
-        self._settle()
+        if self.dirty:
+            self._settle()
         if self.hooks:
             self._run_hooks()
         if self._stop_s is not None:
@@ -135,8 +136,7 @@ class Stages:
         self._run_hooks()
         if self._stop_s is not None:
             self._drain_on()
-        self._turns += 1
-        turn = Turn(self._turns, waited_s, ready, posted, tuple(expired), settled, tuple(self._ended))
+        turn = Turn(self.turns, waited_s, ready, posted, tuple(expired), settled, tuple(self._ended))
         self._ended.clear()
         self._awake = False
         if self.observer is not None:
@@ -148,7 +148,7 @@ class Stages:
         self._awake = False
         wait_s = self.next_turn_in_s()
         if timeout_s is not None and (wait_s is None or timeout_s < wait_s):
-            wait_s = min(timeout_s, MAX_WAIT_S)
+            wait_s = timeout_s if timeout_s < MAX_WAIT_S else MAX_WAIT_S
         self.turns += 1
         self.until_look -= 1
         batch = self.demultiplexer.wait(wait_s) if self.until_look > 0 else self.quarantine.wait(wait_s)
@@ -158,7 +158,7 @@ class Stages:
     def _dispatch(self, batch: Batch) -> None:
         """Stage 2: rows with buffered work first, then the ready ones."""
         again = self.again
-        for _ in range(len(again)):
+        for _ in range(len(again)) if again else ():
             row = again.popleft()
             row.queued = False
             try:
@@ -178,10 +178,6 @@ class Stages:
             function, args, kwargs = self._posted.popleft()
             self._call(function, args, kwargs)
         return count
-
-    def _is_due(self) -> bool:
-        deadline, timer = self.deadlines.next_at, self.timers.next_at
-        return (deadline is not None and deadline <= self.now) or (timer is not None and timer <= self.now)
 
     def _expire(self) -> list[int]:
         """Stage 4: rows whose time is up, then timers."""
@@ -224,8 +220,11 @@ class Stages:
         timer = self.timers.next_at
         if timer is not None and (at is None or timer < at):
             at = timer
-        # Not `now`, which is as old as the turn was long, or as the host's own loop has taken since.
-        wait_s = None if at is None else min(max(at - self.clock.now(), 0.0), MAX_WAIT_S)
+        wait_s = None
+        if at is not None:  # and not since `now`, which is as old as the turn was long, or the host's own loop has taken
+            wait_s = at - self.clock.now()
+            if not 0 <= wait_s <= MAX_WAIT_S:
+                wait_s = 0.0 if wait_s < 0 else MAX_WAIT_S
         for _, at_least_every in self.hooks:
             every_s = at_least_every()
             if every_s is not None and (wait_s is None or every_s < wait_s):

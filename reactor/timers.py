@@ -37,9 +37,14 @@ class Timer:
 
 
 class Timers:
-    """The heap."""
+    """The heap.
+
+    Attributes:
+        next_at: when the first timer is due (monotonic s); None: there is none.
+    """
 
     def __init__(self) -> None:
+        self.next_at: float | None = None  # no property: each turn reads it twice
         self._heap: list[tuple[float, int, Timer]] = []
         self._tie = count()
         self._cancelled = 0
@@ -51,14 +56,6 @@ class Timers:
         """Yield those that are not cancelled, in no order."""
         return (timer for _, _, timer in tuple(self._heap) if timer.function is not None)
 
-    @property
-    def next_at(self) -> float | None:
-        """When the first timer is due (monotonic s); None: there is none."""
-        while self._heap and self._heap[0][2].function is None:
-            heapq.heappop(self._heap)
-            self._cancelled -= 1
-        return self._heap[0][0] if self._heap else None
-
     def add(self, at: float, function: Callable[..., object], args: tuple[Any, ...]) -> Timer:
         """Arm a timer.
 
@@ -69,6 +66,7 @@ class Timers:
             raise ValueError("a timer cannot be due at NaN")
         timer = Timer(self, at, function, args)
         heapq.heappush(self._heap, (at, next(self._tie), timer))
+        self.next_at = self._heap[0][0]
         return timer
 
     def cancelled(self) -> None:
@@ -78,6 +76,14 @@ class Timers:
             self._heap = [entry for entry in self._heap if entry[2].function is not None]
             heapq.heapify(self._heap)
             self._cancelled = 0
+        self._look()
+
+    def _look(self) -> None:
+        """See who is the first now; one that is cancelled is nobody."""
+        while self._heap and self._heap[0][2].function is None:
+            heapq.heappop(self._heap)
+            self._cancelled -= 1
+        self.next_at = self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Generator[tuple[Callable[..., object], tuple[Any, ...]], None, None]:
         """Remove the timers due at `now` and yield their calls, the earliest first.
@@ -88,6 +94,7 @@ class Timers:
         while (at := self.next_at) is not None and at <= now:
             late.append(heapq.heappop(self._heap))
             late[-1][2].queued = False
+            self._look()
         late.reverse()
         try:
             while late:
@@ -101,3 +108,4 @@ class Timers:
                 if entry[2].function is not None:
                     entry[2].queued = True
                     heapq.heappush(self._heap, entry)
+            self._look()

@@ -35,7 +35,7 @@ MUTANTS = [
             ),
             fault(
                 "buffered-work-holds-the-turn", "engine.fair",
-                "        for _ in range(len(again)):\n", "        while again:\n",
+                "        for _ in range(len(again)) if again else ():\n", "        while again:\n",
                 f"{LOOP}test_rows_in_again_neither_starve_nor_are_starved",
             ),
             fault(
@@ -79,7 +79,7 @@ MUTANTS = [
             ),
             fault(
                 "waits-by-the-old-clock", "engine.clock",
-                "max(at - self.clock.now(), 0.0)", "max(at - self.now, 0.0)",
+                "wait_s = at - self.clock.now()", "wait_s = at - self.now",
                 f"{LOOP}test_the_next_turn_is_not_late_by_the_length_of_the_last_one",
             ),
             fault(
@@ -89,7 +89,7 @@ MUTANTS = [
             ),
             fault(
                 "wait-overflows", "engine.clock",
-                "min(max(at - self.clock.now(), 0.0), MAX_WAIT_S)", "max(at - self.clock.now(), 0.0)",
+                "wait_s = 0.0 if wait_s < 0 else MAX_WAIT_S", "wait_s = max(wait_s, 0.0)",
                 f"{REACTOR}test_a_time_that_is_too_far_for_the_selector_is_waited_for_in_parts",
             ),
             fault(
