@@ -84,16 +84,22 @@ def packet_load(port: int, turns: Sequence[Sequence[bytes]], spin: bool) -> Load
 
 
 class Crowd:
-    """Some who ask a line a wave, and many who send one byte of theirs; when its line is whole, it must be answered, too."""
+    """Some who ask a line a wave, and many who send one byte of theirs; when its line is whole, it must be answered, too.
+
+    Each wave is one dribbler in forty's last byte: were all at the same one, a burst would have everybody's replies or none.
+    """
 
     def __init__(self, port: int, active: Sequence[Sequence[bytes]], dribblers: int, *, spin: bool) -> None:
         self._wave = 0
         with ExitStack() as stack:
             self._active = stack.enter_context(Load(connect(port, len(active[0])), active, spin=spin))
-            self._lines = [(b"%06d " % number).ljust(BYTES_OF_A_LINE - 1, b".") + b"\n" for number in range(dribblers)]
-            # All are at the same byte: one wave in forty has everybody's end of line.
-            self._dribblers = connect(port, dribblers)
-            self._ends = stack.enter_context(Load(self._dribblers, [self._lines], spin=spin))
+            lines = [(b"%06d " % number).ljust(BYTES_OF_A_LINE - 1, b".") + b"\n" for number in range(dribblers)]
+            self._dribblers = list(zip(connect(port, dribblers), lines, strict=True))
+            # By how far ahead they are, those whose lines end together.
+            self._ends = [stack.enter_context(Load([sock for sock, _ in ahead], [[line for _, line in ahead]], spin=spin))
+                          for ahead in (self._dribblers[offset::BYTES_OF_A_LINE] for offset in range(BYTES_OF_A_LINE))]
+            for number, (sock, line) in enumerate(self._dribblers):
+                sock.send(line[:number % BYTES_OF_A_LINE])
             stack.pop_all()
 
     def run(self, rounds: int) -> None:
@@ -103,32 +109,31 @@ class Crowd:
 
     def send(self) -> None:
         """One byte from each dribbler, then a line from each of the others."""
-        at = self._wave % BYTES_OF_A_LINE
-        for sock, line in zip(self._dribblers, self._lines, strict=True):
-            sock.send(line[at:at + 1])
+        self._dribble()
         self._active.send()
+
+    def _dribble(self) -> None:
+        for number, (sock, line) in enumerate(self._dribblers):
+            at = (self._wave + number) % BYTES_OF_A_LINE
+            sock.send(line[at:at + 1])
         self._wave += 1
 
     def collect(self) -> None:
         """Get the replies to whole lines."""
         self._active.collect()
-        if self._wave % BYTES_OF_A_LINE == 0:
-            self._ends.collect()
+        self._ends[-self._wave % BYTES_OF_A_LINE].collect()
 
     def latencies_us(self, rounds: int) -> list[float]:
         """Of the active ones, while the dribblers dribble."""
         found = []
         for _ in range(rounds):
-            at = self._wave % BYTES_OF_A_LINE
-            for sock, line in zip(self._dribblers, self._lines, strict=True):
-                sock.send(line[at:at + 1])
-            self._wave += 1
+            self._dribble()
             found += self._active.latencies_us(1)
-            if self._wave % BYTES_OF_A_LINE == 0:
-                self._ends.collect()
+            self._ends[-self._wave % BYTES_OF_A_LINE].collect()
         return found
 
     def close(self) -> None:
         """Everybody goes."""
         self._active.close()
-        self._ends.close()
+        for ends in self._ends:
+            ends.close()

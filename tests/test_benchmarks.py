@@ -411,7 +411,8 @@ def test_visitors_want_the_end_of_the_stream(listener: socket.socket) -> None:
 def test_a_crowd_is_answered_when_its_lines_are_whole() -> None:
     with Server(REFERENCE, "lines") as server, closing(Crowd(server.port(), [[b"a\n"], [b"b\n"]], 3, spin=False)) as crowd:
         crowd.run(2 * BYTES_OF_A_LINE + 1)
-        crowd._lines[1] = crowd._lines[1].upper().replace(b".", b"!")
+        sock, line = crowd._dribblers[1]
+        crowd._dribblers[1] = sock, line.upper().replace(b".", b"!")
         with pytest.raises(WrongReply):
             crowd.run(BYTES_OF_A_LINE)
 

@@ -28,6 +28,7 @@ from reactor import (
     spawn,
 )
 from reactor.socketserver import BaseRequestHandler, ForkingMixIn, TCPServer, ThreadingTCPServer
+from reactor.stages import DUE_PER_TURN
 from tests.driving import ask, listen, only, receive_all, streams, turn_until, turns
 from tests.running import PATIENCE_S, PROMPT_S, Running, Waits, descriptors, python, seconds_of, wait_for
 
@@ -476,6 +477,37 @@ def test_a_timer_that_arms_itself_for_now_does_not_hold_the_turn(loop: Reactor, 
         assert loop.next_turn_in_s() == 0
         loop.step(None)
         assert len(calls) == expected
+
+
+def test_timers_of_a_turn_are_bounded(loop: Reactor, clock: ManualClock) -> None:
+    calls: list[int] = []
+    for number in range(2 * DUE_PER_TURN + 1):
+        loop.call_later(1, calls.append, number)
+    clock.advance(1)
+    for expected in (DUE_PER_TURN, 2 * DUE_PER_TURN, 2 * DUE_PER_TURN + 1):
+        assert loop.next_turn_in_s() == 0
+        loop.step(None)
+        assert calls == list(range(expected))
+    assert loop.next_turn_in_s() is None
+
+
+def test_a_crowd_whose_time_is_up_does_not_hold_the_others(loop: Reactor, connect: Any, clock: ManualClock) -> None:
+    listener = listen(loop, echo, request_s=10)
+    crowd = [connect(listener) for _ in range(2 * DUE_PER_TURN + 1)]
+    for client in crowd:
+        client.sendall(b"half a li")
+    turn_until(loop, lambda: [row.phase for row in streams(loop)] == [Phase.RECEIVING] * len(crowd))
+    other = connect(listener)
+    turn_until(loop, lambda: len(streams(loop)) > len(crowd))
+    clock.advance(10)
+    expired = []
+    for _ in range(4):
+        other.sendall(b"hello\n")
+        expired.append(len(loop.step(None).expired))
+        ask(loop, other, b"", b"hello\n")
+    assert expired[0] == DUE_PER_TURN
+    assert max(expired) == DUE_PER_TURN
+    turn_until(loop, lambda: all(row.end is End.LIMIT for row in streams(loop)[: len(crowd)]))
 
 
 def test_the_next_turn_is_not_late_by_the_length_of_the_last_one(loop: Reactor, clock: ManualClock) -> None:

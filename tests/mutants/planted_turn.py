@@ -39,6 +39,16 @@ MUTANTS = [
                 f"{LOOP}test_rows_in_again_neither_starve_nor_are_starved",
             ),
             fault(
+                "all-that-is-due-in-one-turn", "engine.fair",
+                "islice(self.deadlines.due(self.now), DUE_PER_TURN)", "self.deadlines.due(self.now)",
+                f"{LOOP}test_a_crowd_whose_time_is_up_does_not_hold_the_others",
+            ),
+            fault(
+                "all-timers-in-one-turn", "engine.fair",
+                "islice(calls, DUE_PER_TURN)", "calls",
+                f"{LOOP}test_timers_of_a_turn_are_bounded",
+            ),
+            fault(
                 "buffered-work-waits-for-the-selector", "engine.read",
                 "        if self.again or self._posted or self.dirty", "        if self._posted or self.dirty",
                 f"{MINE}test_a_loop_with_work_at_hand_does_not_wait_for_the_selector",
