@@ -53,7 +53,7 @@ class ConnectionRow(Row):
     kind: Kind = "stream"
     __slots__ = (
         "_need", "acceptor", "drainers", "framing", "half_close", "inbox", "linger_from", "no_more", "outbox", "owing",
-        "pending", "progress", "rated", "reader", "request_at", "short", "stalled_at", "transport", "wrote",
+        "pending", "rated", "reader", "request_at", "short", "stall", "transport", "wrote",
     )  # fmt: skip
 
     def __init__(
@@ -72,8 +72,7 @@ class ConnectionRow(Row):
         self.owing = False  # a frame was taken and nothing was written since
         self.drainers: list[Any] | None = None  # runners that wait for room in the outbox
         self.half_close = False  # shut our side once the outbox is empty
-        self.stalled_at: float | None = None  # since when the peer has taken nothing of the outbox
-        self.progress = 0  # bytes_out at that time
+        self.stall: tuple[float, int] | None = None  # since when the peer takes nothing of the outbox; bytes_out then
         self.request_at: float = loop.now  # when the request under way began
         self.rated: tuple[float, int] | None = None  # a request_at, and bytes_in before that request: for its rate
         self.linger_from: int | None = 0  # bytes_in when the lingering began; None: no need to linger
@@ -138,8 +137,8 @@ class ConnectionRow(Row):
             deadline = Row.deadline_at(self)
         if not self.outbox or self.limits.write_stall_s is None:
             return deadline
-        if self.stalled_at is not None:
-            stall = self.stalled_at + self.limits.write_stall_s
+        if self.stall is not None:
+            stall = self.stall[0] + self.limits.write_stall_s
         else:  # written in this turn and not flushed yet: the row is busy now, and may be idle from now on
             stall = self.loop.now + min(self.limits.write_stall_s, self.limits.idle_s or self.limits.write_stall_s)
         if deadline is None or self.phase in (_IDLE, _FLUSHING) or self.pause_reasons:
@@ -163,12 +162,12 @@ class ConnectionRow(Row):
         elif (
             self.phase is not Phase.CLOSED  # lost in this very batch, which is how it ends
             and self.outbox
-            and self.stalled_at is not None
+            and self.stall is not None
             and limits.write_stall_s is not None
-            and now >= self.stalled_at + limits.write_stall_s
+            and now >= self.stall[0] + limits.write_stall_s
         ):
             self.give_up(
-                LimitError("write_stall_s", limits.write_stall_s, now - self.stalled_at, "the peer reads nothing")
+                LimitError("write_stall_s", limits.write_stall_s, now - self.stall[0], "the peer reads nothing")
             )
         elif self.phase in LIVE and not self._begins():
             self._out_of_time(now)

@@ -70,7 +70,7 @@ class SettlingRow(ConnectionRow):
     def _conclude(self) -> None:
         """Derive the phase; end what has ended; else watch and guard the row as its phase asks."""
         if self.phase in _UNSHUT:
-            if self.outbox or self.stalled_at is not None or self.pause_reasons or self.drainers:
+            if self.outbox or self.stall is not None or self.pause_reasons or self.drainers:
                 self._heed_marks()
             if self.end is None:
                 self._derive()
@@ -138,11 +138,11 @@ class SettlingRow(ConnectionRow):
     def _heed_marks(self) -> None:
         """Above the high mark the row is not read until it is below the low one; note since when the peer stalls."""
         if not self.outbox:
-            if self.stalled_at is not None and self.phase is _IDLE:
+            if self.stall is not None and self.phase is _IDLE:
                 self.since = self.loop.now  # idle from when the peer has taken the whole reply
-            self.stalled_at = None
-        elif self.stalled_at is None or self.bytes_out != self.progress:
-            self.stalled_at, self.progress = self.loop.now, self.bytes_out
+            self.stall = None
+        elif self.stall is None or self.bytes_out != self.stall[1]:
+            self.stall = self.loop.now, self.bytes_out
         if self.pending > self.limits.outbox_high_bytes:
             if "outbox" not in (self.pause_reasons or ()):
                 self.pause("outbox")

@@ -111,8 +111,8 @@ MUTANTS = [
             ),
             fault(
                 "stall-counts-through-progress", "engine.late",
-                "        elif self.stalled_at is None or self.bytes_out != self.progress:\n",
-                "        elif self.stalled_at is None:\n",
+                "        elif self.stall is None or self.bytes_out != self.stall[1]:\n",
+                "        elif self.stall is None:\n",
                 f"{ENDS}test_a_stall_is_30_s_without_any_progress",
             ),
             fault(
