@@ -51,7 +51,7 @@ class Inbox:
 
     def __len__(self) -> int:
         """Return the number of bytes held, those cut ahead included."""
-        return self.size + sum(map(len, self.ahead))
+        return self.size + sum(map(len, self.ahead)) if self.ahead else self.size
 
     def feed(self, data: bytes) -> None:
         """Append what was received."""

@@ -63,6 +63,13 @@ class Framing(Generic[T]):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define cut(data, inbox)")
 
+    def goes_on(self, data: bytes, inbox: Inbox) -> bool:
+        """Is it plain that the frame under way is not complete yet, nor too long, with `data` as the last bytes of `inbox`?
+
+        Asked only if `next_frame` has needed more before. False: it has to be asked again.
+        """
+        return False
+
     def encode(self, frame: T) -> bytes:
         """Return the bytes that `next_frame` would turn into `frame`."""
         raise NotImplementedError(f"{type(self).__name__} does not define encode(frame)")

@@ -47,6 +47,11 @@ class Until(Framing[bytes]):
         piece = inbox.cut(data, self.delimiter, inbox.max_bytes if self.max_bytes is None else self.max_bytes)
         return piece if piece is None or self.keep_end else piece[: -len(self.delimiter)]
 
+    def goes_on(self, data: bytes, inbox: Inbox) -> bool:
+        """See `Framing.goes_on`: no delimiter ends here."""
+        limit = inbox.max_bytes if self.max_bytes is None else self.max_bytes
+        return self.cuts and self.delimiter[-1] not in data and inbox.size <= limit
+
     def encode(self, frame: bytes) -> bytes:
         """Return the frame with its delimiter (added unless `keep_end` and it is there).
 

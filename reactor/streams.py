@@ -49,7 +49,10 @@ class StreamRow(SettlingRow):
                     return
                 inbox = self.new_inbox()
             inbox.feed(data)
-            self.pump()
+            if self.phase is _RECEIVING and self.interest == READ and self.framing.goes_on(data, inbox):
+                self.loop.budget.grown(self, len(data))  # a byte of a slow peer: nobody has to hear of it
+            else:
+                self.pump()
         elif data is not None:
             self.end_input(EndOfStream("peer"))
 

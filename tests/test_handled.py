@@ -223,6 +223,56 @@ def test_whole_frames_are_answered_at_once_and_leave_nothing_to_settle(
         assert receive(loop, client, len(request_bytes)) == request_bytes
 
 
+def test_a_line_that_comes_byte_by_byte(either_way: Reactor, connect: Any) -> None:
+    client = connect(listen(either_way, echo_lines, frame_bytes=10))
+    row = only(either_way)
+    for line in (b"0123456789\n", b"a\n", b"\n"):
+        for number in range(1, len(line)):
+            client.sendall(line[number - 1 : number])
+            turn_until(either_way, lambda count=number: row.inbox_bytes == count)
+            turns(either_way)
+            assert (row.phase, either_way.buffered_bytes) == (Phase.RECEIVING, number)
+        ask(either_way, client, line[-1:], line)
+        turns(either_way)
+        assert (row.phase, row.inbox_bytes, either_way.buffered_bytes) == (Phase.IDLE, 0, 0)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_line_that_gets_too_long_byte_by_byte(either_way: Reactor, connect: Any, end: bytes) -> None:
+    async def until(stream: Stream) -> None:
+        while line := await stream.readuntil(end):
+            stream.write(line)
+
+    client = connect(listen(either_way, until, frame_bytes=10))
+    row = only(either_way)
+    for number in range(1, 11 + len(end)):
+        assert row.end is None
+        client.sendall(b"x")
+        turn_until(either_way, lambda count=number: row.bytes_in == count)
+        turns(either_way)
+    assert row.end is End.BAD_FRAME
+
+
+def test_what_another_one_reads_byte_by_byte(either_way: Reactor, connect: Any) -> None:
+    """A task reads the row of a handler: the bytes of its frame are counted and kept in the same way."""
+    lines = []
+
+    async def handing_over(stream: Stream) -> None:
+        async def read() -> None:
+            lines.append(await stream.readline())
+
+        await stream.spawn(read).wait()
+
+    client = connect(listen(either_way, handing_over))
+    row = only(either_way)
+    for number, byte in enumerate(b"abc", 1):
+        client.sendall(bytes([byte]))
+        turn_until(either_way, lambda count=number: row.inbox_bytes == count)
+    client.sendall(b"\n")
+    turn_until(either_way, lambda: lines)
+    assert lines == [b"abc\n"]
+
+
 def test_frames_that_are_asked_for_one_by_one(either_way: Reactor, connect: Any) -> None:
     client = connect(listen(either_way, echo_paragraphs))
     row = only(either_way)

@@ -2,7 +2,7 @@
 
 What it is: `check_framing`, the contract of `reactor.Framing` as a function, for framings of your own. What it is not: a
 check of handlers; see `splits`. What is tried: all bytes at once, one at a time, every cut in two, the end of the stream at
-every offset, and each with and without frames that are cut ahead, and by `Framing.cut` where there is one.
+every offset, and each with and without frames that are cut ahead, and by `Framing.cut` and `goes_on` where there are such.
 """
 
 from __future__ import annotations
@@ -58,12 +58,13 @@ def cut(
         framing: a prototype.
         pieces: of the stream, as they arrive.
         split_ahead: how many frames may be cut ahead.
-        at_once: ask `Framing.cut` first, as the engine does.
+        at_once: ask `Framing.cut` and `Framing.goes_on` first, as the engine does.
     """
     framing = framing.fresh()
     inbox = Inbox(DEFAULTS.frame_bytes)
     inbox.split_ahead = split_ahead
     found: list[Any] = []
+    needs = False  # the framing has said so of what is in the inbox
     try:
         for piece in pieces:
             if piece:
@@ -72,7 +73,11 @@ def cut(
                     inbox.feed(piece)
                 else:
                     found.append(_comparable(framing, first))
-                found += _pulled(framing, inbox, False)
+                if at_once and needs and framing.goes_on(piece, inbox):
+                    _check_goes_on(framing, inbox)
+                else:
+                    found += _pulled(framing, inbox, False)
+                needs = len(inbox) > 0
         found += _pulled(framing, inbox, True)
         raise FramingMistake(f"{framing!r} returns a Need at the end of the stream, where nothing can follow")
     except _Ended as ended:
@@ -106,6 +111,18 @@ def _pulled(framing: Framing[Any], inbox: Inbox, eof: bool) -> list[Any]:
         if left >= held:
             raise FramingMistake(f"{framing!r} has made {frame!r} out of no bytes: it would do so for ever")
         found.append(_comparable(framing, frame))
+
+
+def _check_goes_on(framing: Framing[Any], inbox: Inbox) -> None:
+    """A framing has said that this is no whole frame yet."""
+    held, again = inbox.peek(len(inbox)), Inbox(inbox.max_bytes)
+    again.feed(held)
+    try:
+        found: Any = _pulled(framing.fresh(), again, False)
+    except _Ended as ended:
+        found = ended.error
+    if found:
+        raise FramingMistake(f"{framing!r} says that its frame goes on in {held!r}, of which it makes {found!r}")
 
 
 def _check_end(framing: Framing[Any], data: bytes, frames: list[Any]) -> None:

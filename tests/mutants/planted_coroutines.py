@@ -354,6 +354,11 @@ MUTANTS = [
         "reactor/streams.py",
         [
             fault(
+                "bytes-that-go-on-are-not-counted", "engine.budget",
+                "                self.loop.budget.grown(self, len(data))", "                pass",
+                f"{SHORT}test_a_line_that_comes_byte_by_byte",
+            ),
+            fault(
                 "written-by-others-and-still-on-the-short-way", "engine.write",
                 "            self.short = None  # this must leave first\n", "",
                 f"{SHORT}test_what_others_write_meanwhile_keeps_its_place",

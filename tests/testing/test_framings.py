@@ -55,6 +55,9 @@ class Broken(Framing[bytes]):
             return data
         return data if len(data) == 3 else None
 
+    def goes_on(self, data: bytes, inbox: Inbox) -> bool:
+        return self.mistake == "cuts, and goes on too long"
+
     def next_frame(self, inbox: Inbox, eof: bool) -> bytes | Need:
         held = len(inbox)
         if self.mistake == "by arrival" and held:
@@ -81,6 +84,7 @@ class Broken(Framing[bytes]):
         ("by arrival", "of the pieces"),
         ("cuts and forgets", "of the pieces"),
         ("cuts what is not whole", "of the pieces"),
+        ("cuts, and goes on too long", "goes on in"),
         ("consumes", "returned a Need: they are lost"),
         ("produces", "out of no bytes"),
         ("waits at the end", "nothing can follow"),
