@@ -231,8 +231,7 @@ class AcceptorRow(ListeningRow):
     def _starve(self, reason: str) -> None:
         """Accept nothing until a row closes (`fed`)."""
         self.pause(reason)
-        if self not in self.loop.starved:
-            self.loop.starved.append(self)
+        self.loop.starved.append(self)
 
     def fed(self) -> None:
         """A descriptor was given back: try again."""

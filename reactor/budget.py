@@ -78,11 +78,11 @@ class ByteBudget:
             self._heed(row)
 
     def grown(self, row: Any, more: int) -> None:
-        """Count so many bytes more of a row that else holds what it held: without a look at all of it."""
-        if self.is_short:
-            self.note(row)
-        else:
-            self._count(row, self.rows.get(row, 0) + more)
+        """Count so many bytes more of a row that else holds what it held: without a look at all of it.
+
+        There is nothing to heed: while memory is short, nobody is read who holds something.
+        """
+        self._count(row, self.rows.get(row, 0) + more)
 
     def forget(self, row: Any) -> None:
         """Count a row no longer: it has ended."""

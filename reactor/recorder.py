@@ -231,8 +231,7 @@ class Recorder(RowRecorder):
         self._write(as_line(self._header))
 
     def _write(self, text: str) -> None:
-        if self._file is None:
-            return
+        assert self._file is not None  # else it was closed, and stopped
         data = text.encode()
         self._written += len(data)
         if self._ends is None and self._written > self._file_bytes:

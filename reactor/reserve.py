@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from .phases import Phase
-
 # How long until somebody looks for descriptors that no row of this loop gave back. A look is one socket() that fails, a few
 # microseconds: nothing of a CPU, and a client that could be served waits no longer than people notice.
 RETRY_S = 0.125
@@ -79,7 +77,7 @@ class Reserve:
     def _look(self) -> None:
         self._retry = None
         starved = self._loop.starved
-        waiting = [row for row in starved if "descriptors" in row.paused and row.phase is Phase.PAUSED]
+        waiting = [row for row in starved if "descriptors" in row.paused and row.end is None]
         if not waiting:
             return
         if self._is_room():

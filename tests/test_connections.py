@@ -1,6 +1,7 @@
 """How connections end: in good order, by a limit, by the peer, by this program, by a failure; and what is left."""
 
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -816,6 +817,17 @@ def test_close_by_another_flushes_and_the_handler_hears_of_it(loop: Reactor, con
     assert row.end is End.FINISHED
     assert len(told) == 1
     assert row.coroutine is None
+
+
+def test_who_is_lost_twice_ends_once(loop: Reactor, connect: Any) -> None:
+    connect(listen(loop, echo))
+    row = only(loop)
+    for number in (errno.ECONNRESET, errno.EPIPE):
+        row.lose(OSError(number, os.strerror(number)))
+        assert row.phase is Phase.CLOSED
+    turns(loop)
+    (ended,) = loop.table.ended
+    assert (ended.end, ended.detail) == (End.PEER_RESET, "[Errno 104] Connection reset by peer")
 
 
 def test_a_handler_that_closes_its_own_row_may_go_on_without_it(loop: Reactor, connect: Any) -> None:

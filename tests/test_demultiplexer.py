@@ -42,6 +42,22 @@ class FakeRow:
         return f"row of {self.fd}"
 
 
+class Descriptorless(selectors.BaseSelector):
+    """A selector of somebody else's, whose descriptors no system call knows: of a simulated world, say."""
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
+        return None
+
+    def unregister(self, fileobj: Any) -> Any:
+        return None
+
+    def select(self, timeout: float | None = None) -> Any:
+        return []
+
+    def get_map(self) -> Any:
+        return {}
+
+
 @pytest.fixture(params=SELECTORS)
 def demux(request: pytest.FixtureRequest) -> Iterator[Demultiplexer]:
     with contextlib.closing(Demultiplexer(SELECTORS[request.param]())) as demux:
@@ -445,6 +461,33 @@ def test_a_renewal_without_resources_changes_nothing(
     assert epoll.has_strays()
 
 
+@epoll_only
+def test_nor_does_one_whose_new_set_has_no_room(
+    epoll: Demultiplexer, stray: FakeRow, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """epoll_ctl(2), ENOSPC: /proc/sys/fs/epoll/max_user_watches. The row is not to blame."""
+    row, peer = pair()
+    watch(epoll, row, READ)
+
+    class Full:
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *exc: object) -> None:
+            pass
+
+        def register(self, fd: int, mask: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demultiplexer.select, "epoll", Full)
+        patch.setattr(demultiplexer, "_epoll_of", lambda selector: selector._selector)
+        assert not epoll.renew()
+    assert (row.interest, row.ended) == (READ, [])
+    peer.send(b"x")
+    assert {row: READ} in [ready(epoll) for _ in range(3)]
+
+
 def test_other_selectors_need_none(pair: Pair) -> None:
     for name in ("PollSelector", "SelectSelector"):
         with contextlib.closing(Demultiplexer(SELECTORS[name]())) as demux:
@@ -482,6 +525,28 @@ def test_a_row_is_asked_alone(demux: Demultiplexer, pair: Pair) -> None:
     assert not demux.is_ready(row)  # type: ignore[arg-type]
     peer.send(b"x")
     assert demux.is_ready(row)  # type: ignore[arg-type]
+
+
+def test_a_row_of_which_nobody_can_say_is_taken_for_ready(demux: Demultiplexer, pair: Pair) -> None:
+    row, _ = pair()
+    watch(demux, row, READ)
+    number, row.fd = row.fd, -1
+    assert demux.is_ready(row)  # type: ignore[arg-type]
+    row.fd = number
+    with contextlib.closing(Demultiplexer(Descriptorless())) as other:
+        watch(other, row, READ)
+        assert other.is_ready(row)  # type: ignore[arg-type]
+
+
+def test_a_selector_with_a_descriptor_of_its_own_is_watched_by_that(pair: Pair) -> None:
+    """kqueue and devpoll have one."""
+
+    class Kqueue(Descriptorless):
+        def fileno(self) -> int:
+            return 7
+
+    with contextlib.closing(Demultiplexer(Kqueue())) as demux:
+        assert demux.fileno() == 7
 
 
 def test_a_row_that_is_barred_stays_so_until_it_ends(demux: Demultiplexer, pair: Pair) -> None:

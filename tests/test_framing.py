@@ -352,6 +352,12 @@ def test_the_stream_ends_at_every_offset(case: Case, split_ahead: int) -> None:
             assert isinstance(error, EndOfStream)
 
 
+def test_raw_bytes_are_their_own_encoding() -> None:
+    frame = b"as it is\n"
+    assert Raw().encode(frame) is frame
+    assert Raw().map(bytes.upper, bytes.lower).encode(b"AS IT IS\n") == frame
+
+
 def test_a_raw_stream_ends_between_any_two_bytes() -> None:
     inbox = Inbox(10)
     inbox.feed(b"abc")

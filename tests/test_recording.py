@@ -18,7 +18,7 @@ from reactor.framings import Fixed, LengthPrefixed, Netstring, Raw, Until
 from reactor.http_framing import HttpRequests
 from reactor.recording import Happening, Recording, RecordingError, framing_from, framing_text
 from reactor.socketserver import ThreadingTCPServer
-from reactor.taps import PacketTap, StreamTap
+from reactor.taps import MOST_SENDERS, PacketTap, StreamTap
 from reactor.testing import Simulation
 from tests.driving import only, turn_until, until_gone
 from tests.recorded import Talker, Upper, backwards, recorded, upper
@@ -207,11 +207,35 @@ def test_a_tap_hands_on_what_it_does_not_know() -> None:
         assert tap.fileno() == first.fileno()
         assert tap.gettimeout() is None
         assert tap.send(memoryview(b"abc")) == 3
+        assert tap.send(b"") == 0
         assert noted == [("out", b"abc")]
         first.setblocking(False)
         with pytest.raises(BlockingIOError):
             tap.recv(10)
         assert len(noted) == 1
+
+
+def test_the_senders_of_packets_are_remembered_up_to_a_number() -> None:
+    noted: list[int] = []
+    sock = SimpleNamespace(sendto=lambda data, address: len(data))
+    tap = PacketTap(sock, lambda *what, sender: noted.append(sender))
+    for port in (*range(MOST_SENDERS), 0, MOST_SENDERS, 0):
+        tap.sendto(b"x", ("127.0.0.1", port))
+    numbers = range(1, MOST_SENDERS + 1)
+    assert noted == [*numbers, 1, MOST_SENDERS + 1, MOST_SENDERS + 2], "a number is given twice, or memory grows"
+    assert len(tap._numbers) == 2
+
+
+def test_an_error_of_a_row_that_has_no_bytes_is_not_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "r.jsonl"
+    with Recorder(path) as recorder, Simulation(observers=[recorder], strict=False) as world:
+        listener = world.reactor.listen("tcp://127.0.0.1:80", upper)
+        world.reactor.contain(listener.row, ValueError("of a listener"))
+        world.connect(listener).send(b"boom\n")
+        world.run_until_quiet()
+        assert recorder.stopped == ""
+    assert heard(Recording.load(path), "error") == [["ValueError"]]
+    assert all("observer" not in record.getMessage() for record in caplog.records)
 
 
 def test_a_disk_that_is_full_stops_the_recording_and_nothing_else(
@@ -231,6 +255,25 @@ def test_a_disk_that_is_full_stops_the_recording_and_nothing_else(
         assert client.take() == b"A\n" * 3
         assert "No space left" in recorder.stopped
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_a_disk_that_is_full_at_the_end_costs_the_last_line_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.jsonl"
+    recorder = Recorder(path)
+    file = recorder._file
+    assert file is not None
+
+    def full(file: Any, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reactor.recorder._whole", full)
+    recorder.close()
+    assert (file.closed, recorder.stopped) == (True, "closed")
+    (record,) = caplog.records
+    assert "has no last line: OSError: [Errno 28] No space left on device" in record.getMessage()
+    assert len(path.read_text().splitlines()) == 1
 
 
 def test_one_recorder_is_for_one_reactor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -455,6 +498,7 @@ def test_what_is_read_is_written_again_the_same(tmp_path: Path) -> None:
         ("GET / HTTP/1.1\n", "line 1: not a line of a recording"),
         ('{"reactor-recording": 2, "version": "9.9"}\n', r"version 2 of the format, and this one reads 1.*\(9.9\)"),
         ('{"reactor-recording": 1}\nx\n{"is": "stop"}\n', "line 2: not a line of a recording: 'x'"),
+        ('{"reactor-recording": 1}\n[]\n{"is": "stop"}\n', r"line 2: not a line of a recording: '\[\]'"),
         ('{"reactor-recording": 1}\n{"row": 1, "at": 0, "is": "in"}\n', "line 2: KeyError: 1"),
         ('{"reactor-recording": 1}\n{"row": 1, "at": 0, "is": "song"}\n', "line 2: ValueError: 'is' is 'song', not one of"),
     ],

@@ -177,6 +177,16 @@ def test_nobody_is_looked_for_when_nobody_waits(loop: Reactor, clock: ManualCloc
     assert world.tries == tries
 
 
+def test_nor_for_a_listener_that_was_closed_meanwhile(loop: Reactor, clock: ManualClock, world: World, short: Any) -> None:
+    listener, *_ = short
+    tries = world.tries
+    clock.advance(RETRY_S)
+    listener.close()
+    loop.step(0)
+    assert world.tries == tries
+    assert (loop.starved, loop.timers.next_at) == ([], None)
+
+
 def test_none_means_that_they_wait(
     loop: Reactor, clock: ManualClock, world: World, connect: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
