@@ -258,17 +258,17 @@ class Table:
 
     def __init__(self) -> None:
         self._rows: dict[int, Row] = {}
-        self._last_id = 0
+        self.last_id = 0  # of all rows there ever were
         self._ended: deque[RowSnapshot] = deque(maxlen=ENDED_ROWS)
         self.connections = 0  # rows of kind stream
 
     def add(self, row: Row) -> int:
         """Take a row in and return its id."""
-        self._last_id += 1
-        self._rows[self._last_id] = row
+        self.last_id += 1
+        self._rows[self.last_id] = row
         if row.kind == "stream":
             self.connections += 1
-        return self._last_id
+        return self.last_id
 
     def remove(self, row: Row) -> None:
         """Let a row go; remember it if it ended badly."""

@@ -88,23 +88,24 @@ class Timers:
     def due(self, now: float) -> Generator[tuple[Callable[..., object], tuple[Any, ...]], None, None]:
         """Remove the timers due at `now` and yield their calls, the earliest first.
 
-        One that an earlier call cancels is not called; those behind a call that raises are due again the next time.
+        One that an earlier call cancels is not called; those that nobody asks for are due again the next time. They stay in
+        the heap until then: a crowd of which eight are called at a time must not be moved for each eight.
         """
-        late: list[tuple[float, int, Timer]] = []
-        while (at := self.next_at) is not None and at <= now:
-            late.append(heapq.heappop(self._heap))
-            late[-1][2].queued = False
-            self._look()
-        late.reverse()
+        newest, fresh = next(self._tie), []
         try:
-            while late:
-                timer = late.pop()[2]
-                function, args = timer.function, timer.args
-                if function is not None:
-                    timer.function, timer.args = None, ()
-                    yield function, args
+            while (at := self.next_at) is not None and at <= now:
+                entry = heapq.heappop(self._heap)
+                timer = entry[2]
+                timer.queued = False
+                self._look()
+                if entry[1] > newest:
+                    fresh.append(entry)
+                    continue
+                function, args, timer.function, timer.args = timer.function, timer.args, None, ()
+                assert function is not None  # `_look` drops those that were cancelled
+                yield function, args
         finally:
-            for entry in late:
+            for entry in fresh:
                 if entry[2].function is not None:
                     entry[2].queued = True
                     heapq.heappush(self._heap, entry)

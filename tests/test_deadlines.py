@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from reactor.deadlines import PURGE_FROM, YOUNG_MOST, Deadlines
+from reactor.deadlines import ASKED_AT_ONCE, PURGE_FROM, YOUNG_MOST, Deadlines
 from tests.properties import tries
 
 
@@ -173,6 +173,18 @@ def test_rows_that_lived_shortly_are_not_remembered() -> None:
     assert live(deadlines) == 100
 
 
+def test_no_more_than_so_many_are_asked_at_once() -> None:
+    deadlines = Deadlines()
+    rows = guarded(deadlines, *[1.0] * (3 * ASKED_AT_ONCE))
+    for row in rows[:-1]:
+        row.at = 9.0  # all have made progress, but the last
+    for _ in range(2):
+        assert list(deadlines.due(2.0)) == []
+        assert deadlines.next_at == 1.0
+    assert list(deadlines.due(2.0)) == rows[-1:]
+    assert deadlines.next_at == 9.0
+
+
 def test_rows_of_any_age_are_not_remembered() -> None:
     """As above, and each of them has an entry in the heap when it ends: another row was due meanwhile."""
     deadlines = Deadlines()
@@ -192,7 +204,7 @@ def test_many_young_ones_get_entries_before_the_first_is_due() -> None:
     assert len(deadlines._young) <= YOUNG_MOST
     assert len(deadlines) == len(rows)
     assert deadlines.next_at == 1e6
-    assert list(deadlines.due(1e7)) == rows
+    assert [row for _ in range(3) for row in deadlines.due(1e7)] == rows
 
 
 def test_a_young_one_whose_deadline_moves_earlier_needs_no_heap() -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -489,6 +490,40 @@ def test_timers_of_a_turn_are_bounded(loop: Reactor, clock: ManualClock) -> None
         loop.step(None)
         assert calls == list(range(expected))
     assert loop.next_turn_in_s() is None
+
+
+def test_a_timer_in_the_past_comes_after_those_who_wait(loop: Reactor, clock: ManualClock) -> None:
+    called = []
+
+    def again() -> None:
+        loop.call_later(-1, again)
+
+    for _ in range(DUE_PER_TURN):
+        again()
+    loop.call_later(0, called.append, 1)
+    turns(loop, 2)
+    assert called == [1]
+
+
+def has_accepted(listener: Any, count: int) -> bool:
+    return bool(listener.row.requests == count)
+
+
+def test_clients_that_say_nothing_do_not_come_faster_than_they_go(
+    loop: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    """Each expires twice: when it is idle, and when it lingers."""
+    came = 2 * DUE_PER_TURN
+    listener = listen(loop, echo, idle_s=2, linger_s=2)
+    for _ in range(12):
+        before = listener.row.requests
+        for _ in range(came):
+            connect(listener)
+        clock.advance(1)
+        turn_until(loop, partial(has_accepted, listener, before + came))
+        turns(loop, 2)
+        assert len(streams(loop)) <= 5 * came
+    assert len(streams(loop)) >= 4 * came
 
 
 def test_a_crowd_whose_time_is_up_does_not_hold_the_others(loop: Reactor, connect: Any, clock: ManualClock) -> None:

@@ -455,7 +455,7 @@ class Walk(RuleBasedStateMachine):
             row.id for row in self.gone if row.end is not None and row.end not in GOOD_ENDS
         ]
         ids = [row.id for row in [*self.rows, *self.gone]]
-        assert len(set(ids)) == len(ids) == self.loop.table._last_id
+        assert len(set(ids)) == len(ids) == self.loop.table.last_id
         assert all((row.sock.closed, row.fd, row.phase) == (1, -1, Phase.CLOSED) for row in self.gone)
         snapshots = json.loads(json.dumps([one.as_dict() for one in self.loop.table.snapshot()]))
         assert [(one["id"], one["phase"]) for one in snapshots] == [(row.id, row.phase) for row in self.rows]

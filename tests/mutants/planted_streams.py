@@ -269,7 +269,7 @@ MUTANTS = [
             ),
             fault(
                 "ids-reused", "engine.descriptor",
-                "        self._last_id += 1\n", "        self._last_id = max(self._rows, default=0) + 1\n",
+                "        self.last_id += 1\n", "        self.last_id = max(self._rows, default=0) + 1\n",
                 f"{TABLE}test_ids_are_never_reused",
             ),
             fault(
