@@ -140,7 +140,8 @@ class AcceptorRow(ListeningRow):
         """Receive what has come with the connection: a request that is here need not be waited for. See ADR 0020."""
         loop = self.loop
         speaks_first = row.reader is not row or row.outbox or row.pause_reasons
-        if speaks_first or loop.budget.is_short or loop.observer is not None or loop.strict:
+        is_over = row.no_more is not None or row.half_close  # closed, aborted or shut before the first byte
+        if speaks_first or is_over or loop.budget.is_short or loop.observer is not None or loop.strict:
             return
         try:
             row.look()

@@ -34,7 +34,7 @@ from .table import Row
 from .transports import GONE, PLAIN, RECEIVE_BYTES, SHUT, PlainTransport
 
 log = logging.getLogger("reactor")
-_IDLE, _RECEIVING, _FLUSHING = Phase.IDLE, Phase.RECEIVING, Phase.FLUSHING  # as in `streams`
+_IDLE, _RECEIVING, _WORKING, _FLUSHING, *_ = Phase  # as in `settling`
 LIVE = frozenset({Phase.IDLE, Phase.RECEIVING, Phase.WORKING})
 
 
@@ -53,7 +53,7 @@ class ConnectionRow(Row):
     kind: Kind = "stream"
     __slots__ = (
         "_need", "acceptor", "drainers", "framing", "half_close", "inbox", "linger_from", "no_more", "outbox", "owing",
-        "pending", "rated", "reader", "request_at", "short", "stall", "transport", "wrote",
+        "pending", "rated", "reader", "request_at", "room", "short", "stall", "transport", "wrote",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +65,7 @@ class ConnectionRow(Row):
         self.inbox: Inbox | None = None  # made with the first bytes that no handler takes at once
         self.outbox: list[Chunk] | None = None  # None when empty: the outbox is its own dirty mark
         self.pending = 0  # bytes in the outbox
+        self.room = limits.outbox_high_bytes  # ... until somebody has to look; 0 while the socket is full
         self.no_more: ReactorError | None = None  # why there will be no more input: what a read raises
         self.reader: Any = None  # the runner that waits for a frame of this row
         self.short: int | None = None  # READ while the short way is open: `settle` says so, `mark` takes it back
@@ -169,7 +170,7 @@ class ConnectionRow(Row):
             self.give_up(
                 LimitError("write_stall_s", limits.write_stall_s, now - self.stall[0], "the peer reads nothing")
             )
-        elif self.phase in LIVE and not self._begins():
+        elif self.phase in LIVE and not self._moves_on():
             self._out_of_time(now)
 
     def give_up(self, error: LimitError) -> None:
@@ -177,9 +178,17 @@ class ConnectionRow(Row):
         self.end, self.detail = End.LIMIT, str(error)
         self._cut(ConnectionLost(f"{self} was closed: {error}"))
 
-    def _begins(self) -> bool:
-        """Has a request begun in this very turn? Then the row is idle no more, though only settle will say so."""
-        return self.phase is Phase.IDLE and self.marked and (self.owing or self.inbox_bytes > 0)
+    def live_phase(self) -> Phase:
+        """Return the live phase that the facts ask for; it is the row's own when the row has settled."""
+        if self.reader is None:
+            return _WORKING
+        if self.owing or self.inbox or (self.framing is not RAW and self.framing.held_bytes):
+            return _RECEIVING
+        return _IDLE
+
+    def _moves_on(self) -> bool:
+        """Is the row in another phase since this very turn, though only settle will say so? Then it has the time of that."""
+        return self.marked and self.live_phase() is not self.phase
 
     def _out_of_time(self, now: float) -> None:
         """Tell the handler by a LimitError at its await, so that it can say goodbye; then the row ends."""
@@ -187,6 +196,7 @@ class ConnectionRow(Row):
         began_at = self.request_at if self.phase is Phase.RECEIVING else self.since
         error = self.limits.late(name, now - began_at, self.phase, self._request_bytes())
         self.no_more = error
+        self.rejoin()  # nobody takes what was cut ahead from a row that has ended
         super().finish(End.LIMIT, str(error))
         self.fail(error)
 

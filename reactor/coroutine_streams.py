@@ -56,6 +56,9 @@ class Stream(HandledRow):
         if max_bytes is None:
             ahead = self.lines_ahead
             if ahead:
+                if self.wrote:  # the last line was answered
+                    self.wrote = False
+                    self.request_at = self.loop.now
                 return ahead.pop()
             if self.framing is not LINES:
                 self._use(LINES)

@@ -290,6 +290,11 @@ def spawn(function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs
     return Task(loop, coroutine_of(function, args, kwargs))
 
 
+def _is_old_style(coroutine: object) -> bool:
+    """Is it of a function with `types.coroutine`, as `Stream.readline` is?"""
+    return isinstance(coroutine, types.GeneratorType) and bool(coroutine.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+
+
 def coroutine_of(
     function: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Coroutine[Any, Any, T]:
@@ -299,6 +304,6 @@ def coroutine_of(
         TypeError: it returned something else.
     """
     coroutine = function(*args, **kwargs)
-    if not inspect.iscoroutine(coroutine):
+    if not inspect.iscoroutine(coroutine) and not _is_old_style(coroutine):
         raise TypeError(f"{function!r} returned {coroutine!r}, not a coroutine: define it with `async def`")
     return coroutine

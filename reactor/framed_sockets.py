@@ -105,7 +105,7 @@ class SocketOfRow(StreamRow):
             self._send_rarely(data)
             return
         pending = self.pending + len(data)
-        if outbox is None or pending > self.limits.outbox_high_bytes:
+        if outbox is None or pending > self.room:
             self.write(data)
             return
         self.pending = pending  # as `write`, without its two calls: a handler of lines comes here for each of them

@@ -155,6 +155,7 @@ class HandledRow(StreamRow, Runner, Suspension):
         """The rarer waits: the first one, and all that is no read of the own row."""
         self.mark()
         if want is not self:
+            self.lines_ahead = None  # time may pass, and each line is a request with a time of its own: by way of `pump`
             super()._park(want)
             return
         if self.reader is not None:
@@ -228,6 +229,7 @@ class HandledRow(StreamRow, Runner, Suspension):
             self.finish(_FINISHED, str(error))
         elif isinstance(error, (FramingError, LimitError)):
             self.refuse(error, (self.host or self.loop).contain)
+            error.__traceback__ = error.__context__ = None  # as that of `no_more`
         elif isinstance(error, Exception):
             self.finish(End.HANDLER_FAILED, describe(error))
             (self.host or self.loop).contain(self, error)

@@ -185,7 +185,7 @@ class ReplyWriter(io.BufferedIOBase):
         if outbox and type(data) is bytes and row.end is None and not row.half_close and row.transport is PLAIN:
             size = len(data)
             pending = row.pending + size
-            if pending <= row.limits.outbox_high_bytes:
+            if pending <= row.room:
                 row.pending = pending
                 row.wrote = True
                 outbox.append(data)

@@ -85,6 +85,7 @@ class SettlingRow(ConnectionRow):
         if self.half_close and not self.outbox and self.end is None:
             self.half_close = False
             self._shut_our_side()
+        self.room = 0 if self.outbox else self.limits.outbox_high_bytes  # what is added to a rest has to be counted
         if self.inbox is not None or self.outbox or self in self.loop.budget.rows:
             self.loop.budget.note(self)
         self.loop.demultiplexer.set(self, self._wanted())
@@ -92,12 +93,7 @@ class SettlingRow(ConnectionRow):
 
     def _derive(self) -> None:
         """Advance to the live phase that the facts ask for, if it is another one."""
-        if self.reader is None:
-            after = _WORKING
-        elif self.owing or self.inbox or (self.framing is not RAW and self.framing.held_bytes):
-            after = _RECEIVING
-        else:
-            after = _IDLE
+        after = self.live_phase()
         if after is not self.phase:
             if self.phase is _IDLE:
                 self.request_at = self.loop.now

@@ -152,7 +152,7 @@ class StreamRow(SettlingRow):
         self.wrote = True
         outbox = self.outbox
         pending = self.pending + len(data)
-        if pending > self.limits.outbox_high_bytes:
+        if pending > self.room:
             self._queue(data)
             return
         self.pending = pending
@@ -165,7 +165,7 @@ class StreamRow(SettlingRow):
             self.loop.dirty.append(self)
 
     def _queue(self, data: bytes) -> None:
-        """Above the high mark: send at once, so that 128 large replies never pile up in one batch."""
+        """Above the high mark: send at once, so that 128 large replies never pile up in one batch. Or the socket is full."""
         size = len(data)
         if self.phase is Phase.CLOSED or not size:
             return

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from reactor import ConnectionLost, End, HttpRequests, Lines, ManualClock, Phase, Reactor, Stream, sleep, timeout
+from reactor import ConnectionLost, End, HttpRequests, Lines, ManualClock, Phase, Raw, Reactor, Stream, sleep, timeout
 from reactor import socketserver as ours
 from reactor.budget import BUFFERED_BYTES, RELIEF_S
+from reactor.testing import Simulation
 from tests.driving import ask, listen, only, receive, reset, send_all, streams, turn_until, turns, until_gone
 from tests.running import python
 
@@ -268,6 +269,7 @@ def test_frames_that_are_here_are_handled(loop: Reactor, connect: Any, clock: Ma
     for _ in range(4):
         clock.advance(1)
         assert receive(loop, client, 2) == b"a\n"
+        turns(loop)
     assert row.end is None
 
 
@@ -618,3 +620,73 @@ def test_2000_lines_without_an_end_cost_the_budget_and_others_go_on() -> None:
     assert ended > 500  # or the test is none
     assert late <= 20
     assert second == "False 0"
+
+
+# -- what is added to a reply that the socket does not take -------------------------------------------------------------
+
+
+async def raw_echo(stream: Stream) -> None:
+    while data := await stream.read_some():
+        stream.write(data)
+
+
+class RawEcho(ours.BaseRequestHandler):
+    def handle(self) -> None:
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+
+class FileEcho(ours.StreamRequestHandler):
+    def handle(self) -> None:
+        while data := self.rfile.read1():
+            self.wfile.write(data)
+
+
+ADDS: dict[str, Callable[[Reactor], Any]] = {
+    "coroutine": lambda loop: loop.listen(ENDPOINT, raw_echo),
+    "request": lambda loop: loop.listen(ENDPOINT, RawEcho, framing=Raw()),
+    "wfile": lambda loop: loop.listen(ENDPOINT, FileEcho, framing=Raw()),
+}
+
+
+@pytest.mark.parametrize("kind", ADDS)
+def test_what_its_own_handler_adds_counts(kind: str) -> None:
+    with Simulation(buffered_bytes=1 << 20) as world:
+        client = world.connect(ADDS[kind](world.reactor))
+        client.stop_reading()
+        for _ in range(300):
+            client.send(b"x" * KIB)
+            world.run_until_quiet(patience_s=0)
+            assert world.reactor.buffered_bytes == recounted(world.reactor)
+        assert world.reactor.buffered_bytes > 20 * KIB
+
+
+@pytest.mark.parametrize("add", ["offer", "write"])
+def test_what_others_add_counts(add: str) -> None:
+    with Simulation(buffered_bytes=1 << 20) as world:
+        listener = world.reactor.listen(ENDPOINT, raw_echo)
+        world.connect(listener).stop_reading()
+        world.run_until_quiet()
+        (row,) = streams(world.reactor)
+        for _ in range(300):
+            getattr(row, add)(b"x" * KIB)
+            world.run_until_quiet(patience_s=0)
+            assert world.reactor.buffered_bytes == recounted(world.reactor)
+        assert world.reactor.buffered_bytes > 20 * KIB
+
+
+def test_once_the_socket_takes_all_again_nothing_is_looked_at(loop: Reactor, connect: Any) -> None:
+    client = connect(coroutine(loop), receive_buffer=4096)
+    turn_until(loop, lambda: streams(loop))
+    (row,) = streams(loop)
+    row.write(bytes(50_000))
+    turns(loop)
+    room = row.limits.outbox_high_bytes
+    while not row.outbox:
+        row.write(bytes(50_000))
+        turns(loop)
+    assert row.room == 0
+    while row.outbox:
+        client.recv(1 << 18)
+        turns(loop)
+    assert row.room == room

@@ -148,6 +148,32 @@ def test_a_request_that_begins_in_the_turn_of_the_idle_deadline_is_received(
     assert row.end is End.LIMIT  # it has the time of any request
 
 
+@pytest.mark.parametrize(("before", "limit_s"), [(b"", 75), (b"he", 30)], ids=["idle_s", "request_s"])
+@pytest.mark.parametrize("observers", [(), (Observer(),)], ids=["short", "long"])
+def test_work_that_begins_in_the_turn_of_an_older_deadline_has_its_own_time(
+    make_loop: Any, connect: Any, clock: ManualClock, before: bytes, limit_s: int, observers: Any
+) -> None:
+    async def slowly(stream: Stream) -> None:
+        while line := await stream.readline():
+            await sleep(20)
+            stream.write(line)
+
+    loop = make_loop(observers=observers)
+    client = connect(listen(loop, slowly))
+    row = only(loop)
+    turns(loop)
+    client.sendall(before)
+    turn_until(loop, lambda: row.bytes_in == len(before))
+    turns(loop)
+    clock.advance(limit_s)
+    client.sendall(b"y\n")
+    turn_until(loop, lambda: row.requests)
+    turns(loop)
+    assert (row.end, row.phase) == (None, Phase.WORKING)
+    pass_time(loop, clock, 20)
+    assert receive(loop, client, len(before) + 2) == before + b"y\n"
+
+
 def test_each_request_re_arms_the_idle_deadline_and_costs_the_heap_nothing(
     loop: Reactor, connect: Any, clock: ManualClock
 ) -> None:

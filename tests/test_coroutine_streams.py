@@ -913,3 +913,16 @@ def test_over_a_unix_socket(loop: Reactor, connect: Any, tmp_path: Any) -> None:
 def test_over_a_socket_that_the_program_bound_itself(loop: Reactor, connect: Any) -> None:
     client = connect(listen(loop, echo, socket.create_server(("127.0.0.1", 0))))
     ask(loop, client, b"hello\n", b"hello\n")
+
+
+@pytest.mark.parametrize("method", ["readline", "readuntil", "read_some", "readexactly"])
+def test_every_read_can_be_a_task(loop: Reactor, connect: Any, method: str) -> None:
+    arguments = {"readuntil": (b"\n",), "readexactly": (4,)}.get(method, ())
+
+    async def serve(stream: Stream) -> None:
+        task = stream.spawn(getattr(stream, method), *arguments)
+        stream.write(await task.wait())
+
+    client = connect(listen(loop, serve))
+    client.sendall(b"abc\n")
+    assert receive_all(loop, client) == b"abc\n"

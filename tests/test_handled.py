@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reactor import End, ManualClock, Observer, Phase, Reactor, Stream, Until, sleep
+from reactor import End, LimitError, ManualClock, Observer, Phase, Reactor, Stream, Until, sleep
 from tests.driving import ask, listen, only, receive, receive_all, streams, turn_until, turns
 
 WAYS = {"short": (), "long": (Observer(),)}  # an observer makes every row take the long way
@@ -414,3 +414,103 @@ def test_a_row_that_another_one_has_closed_in_the_same_batch_serves_no_more(loop
     turn_until(loop, lambda: served)
     turns(loop)
     assert served == [b"x\n"]
+
+
+# -- the time of lines that came together -----------------------------------------------------------------------------
+
+
+def pass_seconds(loop: Reactor, clock: ManualClock, seconds: int) -> None:
+    for _ in range(seconds):
+        clock.advance(1)
+        turns(loop)
+
+
+def test_lines_that_are_here_are_not_served_when_the_time_is_up(
+    either_way: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    async def says_goodbye(stream: Stream) -> None:
+        await stream.readline()
+        try:
+            await sleep(100)
+        except LimitError:
+            stream.write(b"goodbye\n")
+        while line := await stream.readline():
+            stream.write(line)
+
+    client = connect(listen(either_way, says_goodbye, work_s=5))
+    client.sendall(b"a\nb\nc\n")
+    row = only(either_way)
+    turns(either_way)
+    pass_seconds(either_way, clock, 5)
+    assert (row.end, row.requests) == (End.LIMIT, 1)
+    assert receive_all(either_way, client) == b"goodbye\n"
+
+
+def test_each_line_has_its_own_time_to_work(either_way: Reactor, connect: Any, clock: ManualClock) -> None:
+    async def slowly(stream: Stream) -> None:
+        while line := await stream.readline():
+            await sleep(1)
+            stream.write(line)
+
+    lines = b"".join(b"%d\n" % number for number in range(10))
+    client = connect(listen(either_way, slowly, work_s=5))
+    client.sendall(lines)
+    row = only(either_way)
+    turns(either_way)
+    pass_seconds(either_way, clock, 12)
+    assert (row.end, row.phase, row.requests) == (None, Phase.IDLE, 10)
+    assert receive(either_way, client, len(lines)) == lines
+
+
+async def answer_the_first(stream: Stream) -> None:
+    stream.write(await stream.readline())
+    while await stream.readline():
+        pass
+
+
+def test_the_last_line_is_a_request_under_way_until_it_is_answered(
+    either_way: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    client = connect(listen(either_way, answer_the_first))
+    row = only(either_way)
+    turns(either_way)
+    client.sendall(b"first\nsecond\n")
+    turn_until(either_way, lambda: row.requests == 2)
+    turns(either_way)
+    assert row.phase is Phase.RECEIVING
+    pass_seconds(either_way, clock, 30)
+    assert (row.end, row.detail.partition(":")[0]) == (End.LIMIT, "request_s")
+
+
+def test_a_line_behind_one_that_was_answered_has_its_own_time(
+    either_way: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    async def answer_the_second(stream: Stream) -> None:
+        await stream.readline()
+        await answer_the_first(stream)
+
+    client = connect(listen(either_way, answer_the_second))
+    row = only(either_way)
+    client.sendall(b"fi")
+    turn_until(either_way, lambda: row.bytes_in == 2)
+    pass_seconds(either_way, clock, 29)
+    client.sendall(b"rst\nsecond\nthird\n")
+    turn_until(either_way, lambda: row.requests == 3)
+    pass_seconds(either_way, clock, 29)
+    assert (row.end, row.phase) == (None, Phase.RECEIVING)
+    pass_seconds(either_way, clock, 1)
+    assert row.end is End.LIMIT
+
+
+def test_a_task_that_reads_meanwhile_gets_lines_that_were_cut_ahead(either_way: Reactor, connect: Any) -> None:
+    got = []
+
+    async def shares(stream: Stream) -> None:
+        stream.write(await stream.readline())
+        got.append(await stream.spawn(stream.readline).wait())
+        got.append(await stream.readline())
+
+    client = connect(listen(either_way, shares))
+    client.sendall(b"a\nb\nc\nd\n")
+    assert receive_all(either_way, client) == b"a\n"
+    assert got == [b"b\n", b"c\n"]

@@ -3,6 +3,7 @@
 The clients come by way of a Unix socket: there what is sent is at the other end when `sendall` returns.
 """
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -181,6 +182,48 @@ def test_who_speaks_first_or_works_is_not_looked_at(
     bring(b"x")
     loop.step(0)
     assert looked() == 0
+
+
+ENDS: dict[str, Callable[[Any], None]] = {
+    "close": lambda stream: stream.close(),
+    "abort": lambda stream: stream.abort("a test"),
+    "write_eof": lambda stream: stream.write_eof(),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_nor_is_who_was_closed_before_its_first_byte(loop: Reactor, path: str, bring: Bring, looks: Any, how: str) -> None:
+    async def refuse(stream: Stream) -> None:
+        ENDS[how](stream)
+        stream.write(b"got " + await stream.readline())
+
+    listener = loop.listen(f"unix://{path}", refuse)
+    looked = looks(listener)
+    client = bring(b"x\n")
+    loop.step(0)
+    assert looked() == 0
+    turns(loop)
+    with contextlib.suppress(ConnectionResetError):
+        assert client.recv(9) == b""
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_nor_is_who_was_closed_by_the_server(loop: Reactor, path: str, bring: Bring, how: str) -> None:
+    handled = []
+
+    class Handler(Echo):
+        def handle(self) -> None:
+            handled.append(self.rfile.readline())
+
+    class Bans(ours.UnixStreamServer):
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            ENDS[how](request)
+            return True
+
+    loop.add(Bans(path, Handler), framing=Lines())
+    bring(b"x\n")
+    turns(loop)
+    assert handled == ([b"x\n"] if how == "write_eof" else [])
 
 
 def test_nor_is_anybody_while_memory_is_short(loop: Reactor, path: str, bring: Bring, looks: Any) -> None:

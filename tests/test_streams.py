@@ -1075,7 +1075,8 @@ async def read_all(stream: Stream) -> None:
 
 
 @pytest.mark.parametrize("handler", [read_lines, read_frames, read_exactly, read_until, read_a_frame, read_all])
-def test_a_stream_that_ended_is_gone_without_the_collector(connect: Any, handler: Any) -> None:
+@pytest.mark.parametrize("rest", [b"", b"x"])
+def test_a_stream_that_ended_is_gone_without_the_collector(connect: Any, handler: Any, rest: bytes) -> None:
     """The heap of deadlines may hold some of the last."""
 
     def held() -> int:
@@ -1091,10 +1092,11 @@ def test_a_stream_that_ended_is_gone_without_the_collector(connect: Any, handler
                 with contextlib.closing(socket.create_connection(listener.address)) as client:
                     row = only(loop)
                     ask(loop, client, b"a\n", b"a\n")
+                    client.sendall(rest)
                     client.shutdown(socket.SHUT_WR)
-                    assert receive_all(loop, client) == b""
+                    assert receive_all(loop, client) == (rest if handler is read_all else b"")
                 until_gone(loop, row)
-                assert row.end is End.PEER_CLOSED
+                assert row.end is (End.BAD_FRAME if rest and handler is not read_all else End.PEER_CLOSED)
             del row
             turns(loop)
             assert held() - before < 100
