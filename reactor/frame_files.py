@@ -87,6 +87,10 @@ class FrameFile(io.BytesIO):
             self.past_end = True
         return data
 
+    def getbuffer(self) -> memoryview:
+        """Return a view of a copy: who keeps one of the frame itself would keep the file from being closed."""
+        return memoryview(self.getvalue())
+
     def __next__(self) -> bytes:
         line = self.readline()
         if not line:

@@ -45,13 +45,14 @@ class FramedRow(SocketOfRow):
     """
 
     way = "framed"
-    __slots__ = ()
+    __slots__ = ("lent",)
 
     def __init__(
         self, loop: Any, sock: Any, acceptor: Any, host: Any, limits: Limits, sockaddr: Any, framing: Framing[Any]
     ) -> None:
         self.host = host
         self.file = None  # what the handler that is running now reads
+        self.lent: Framing[Any] | None = None  # the framing that `new_inbox` has made for it, or found spare
         super().__init__(loop, sock, acceptor, host.name, limits, sockaddr)
         self.framing = framing if self.inbox is None else framing.fresh()  # see `new_inbox`
         self.reader = self  # parked for the first frame
@@ -172,9 +173,10 @@ class FramedRow(SocketOfRow):
         """Bytes have come: now the row needs an inbox, and a framing of its own."""
         if self.framing is self.host.framing:
             if self.host.spare and self.loop.observer is None:
-                self.framing, self.inbox = self.host.spare.pop()
+                self.lent, self.inbox = self.host.spare.pop()
+                self.framing = self.lent
                 return self.inbox
-            self.framing = self.framing.fresh()
+            self.framing = self.lent = self.framing.fresh()
         return super().new_inbox()
 
     def settle(self) -> None:
@@ -183,10 +185,12 @@ class FramedRow(SocketOfRow):
         inbox = self.inbox
         if inbox is None or inbox.size or inbox.ahead or self.phase is not _IDLE:
             return
+        if self.framing is not self.lent:  # a handler has given this row another one, which is nobody else's
+            return
         if self.framing.is_blank and self.loop.observer is None and self.framing is not self.host.framing:
             if len(self.host.spare) < BATCH_ROWS:
                 self.host.spare.append((self.framing, inbox))
-            self.framing, self.inbox = self.host.framing, None
+            self.framing, self.lent, self.inbox = self.host.framing, None, None
 
     def fail(self, error: ReactorError) -> None:
         """There will be no frame: the end of the stream, bytes that make none, or no time left."""

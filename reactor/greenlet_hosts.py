@@ -19,6 +19,7 @@ from .green_handlers import Handler, current, orphaned
 from .green_sockets import DONTWAIT
 from .greening import adopt, greened_contexts, release, ungreened_contexts
 from .guests import HostedAcceptor, has_mixin
+from .hooks import hooks_as_they_are
 from .hosting import Host
 from .http_handlers import maker_for
 from .phases import End
@@ -63,6 +64,7 @@ class GreenletHost(Host):
             raise ValueError(f'{self.name}: way="greenlet" needs MSG_DONTWAIT, which {sys.platform} does not have')
         super().open(poll_interval_s)
         self._make = maker_for(self.server)
+        self._makers = hooks_as_they_are(self.server, "finish_request", "process_request")
         self._contexts = greened_contexts(self.server)
 
     def close(self) -> None:
@@ -80,7 +82,7 @@ class GreenletHost(Host):
 
     def _call_process_request(self, request: Any, client_address: Any) -> None:
         """The mixins' would start a thread or a child; who asks for greenlets on such a server wants neither."""
-        if self._make is not None:
+        if self._make is not None and self._makers.are_stock():
             self._make(request, client_address)
             self.server.shutdown_request(request)
         elif has_mixin(self.server):

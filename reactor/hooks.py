@@ -20,8 +20,13 @@ def origin(server: Any, name: str) -> str:
     if type(method) is not types.MethodType or method.__self__ is not server:
         return ""
     function: Any = method.__func__
-    is_known = type(function) is types.FunctionType and function.__globals__["__name__"] in _STOCK
+    is_known = type(function) is types.FunctionType and function.__globals__.get("__name__") in _STOCK
     return str(function.__qualname__) if is_known else ""
+
+
+def hooks_as_they_are(server: Any, *names: str) -> StockHooks:
+    """Return hooks that are stock as long as they are what they are now: until the program puts another in its place."""
+    return StockHooks(server, **{name: origin(server, name) for name in names})
 
 
 class StockHooks:

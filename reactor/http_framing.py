@@ -86,8 +86,8 @@ class HttpRequests(Framing[Request]):
 
     @property
     def is_blank(self) -> bool:
-        """See `Framing.is_blank`."""
-        return self._request is None and not self._empty_lines
+        """See `Framing.is_blank`; what derives from it may know more of its row."""
+        return self._request is None and not self._empty_lines and type(self) is HttpRequests
 
     @property
     def held_bytes(self) -> int:

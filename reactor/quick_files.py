@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
+def _noting_hash(file: Any) -> int:
+    """A dict or a set that refers weakly may know the file from now on: it is not used again."""
+    file.__dict__["known"] = True
+    return object.__hash__(file)
+
+
 class UnreadFile(io.BufferedIOBase):
     """A frame in memory, made by `unread_file`.
 
@@ -36,6 +42,7 @@ class UnreadFile(io.BufferedIOBase):
     past_end: bool
     closed: bool
     _file: FrameFile | None
+    __hash__ = _noting_hash
 
     def _rest(self) -> FrameFile:
         """Return the file that can do everything."""
@@ -173,6 +180,13 @@ class ReplyWriter(io.BufferedIOBase):
     def close(self) -> None:
         """Take note of it."""
         self.closed = True
+
+    __hash__ = _noting_hash
+
+    def flush(self) -> None:
+        """Nothing is held back; a file that was closed says so, as any other."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
 
     def writable(self) -> bool:
         """Say that this file can be written to."""

@@ -203,6 +203,11 @@ class _SocketWriter(io.BufferedIOBase):
         """Take note of it; nothing is held back that would have to be sent."""
         self.closed = True
 
+    def flush(self) -> None:
+        """Nothing is held back; a file that was closed says so, as any other."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+
     def writable(self) -> bool:
         """Say that this file can be written to."""
         return True

@@ -12,6 +12,7 @@ next frame on.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import types
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ _FACTS_OF_STREAMS: Callable[[Any], Any] = attrgetter(
 )
 # What an instance gets; a class that defines one of them (a property, a default) may do more than it seems.
 _ATTRIBUTES = ("request", "client_address", "server", "connection", "rfile", "wfile")
+_TIMES = (type(None), int, float)
 _INET = frozenset({socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)})
 
 
@@ -79,10 +81,13 @@ class StockHandlers:
         self.turn, self.seen = turn, self.server.RequestHandlerClass
         if not self._ever:
             return
-        if not self._hooks.are_stock():
+        try:
+            if not self._hooks.are_stock():
+                self.kind = self._found = None
+            elif self._found is None or self._found[0] is not self.seen or self._found[1] != self._facts(self.seen):
+                self._decide(self.seen)
+        except Exception:  # of the program's own descriptors; who makes the handler will meet it where it is expected
             self.kind = self._found = None
-        elif self._found is None or self._found[0] is not self.seen or self._found[1] != self._facts(self.seen):
-            self._decide(self.seen)
 
     def _decide(self, kind: Any) -> None:
         are_stock = _is_stock(kind)
@@ -93,6 +98,7 @@ class StockHandlers:
             # A buffer would have to be flushed, and a socket that has no Nagle's algorithm refuses to be without it.
             family = getattr(getattr(self.server, "socket", None), "family", None)
             are_stock = kind.wbufsize == 0 and (not kind.disable_nagle_algorithm or family in _INET)
+            are_stock = are_stock and type(kind.timeout) in _TIMES  # a property is asked of the instance
         self.kind = kind if are_stock else None
         self.made_with = self.kind, self.server, self.has_files, kind.timeout if self.has_files else None
 
@@ -104,22 +110,34 @@ def _is_stock(kind: Any) -> bool:
         and all(getattr(kind, name) is getattr(object, name) for name in ("__new__", "__setattr__", "__getattribute__"))
         and not any(hasattr(kind, name) for name in ("__del__", *_ATTRIBUTES))
         and [defined_by(getattr(kind, name, None)) for name in ("__init__", "setup", "finish")] in _STOCK
-        and not any("finish" in function.__code__.co_names for function in _functions(kind))
+        and not any(_speaks_of_finish(function.__code__) for function in _functions(kind))
     )
 
 
 def defined_by(function: Any) -> str:
     """Return the name that a method of a handler was defined with; empty if it is of neither socketserver nor ours."""
-    is_known = type(function) is types.FunctionType and function.__globals__["__name__"] in _MODULES
+    is_known = type(function) is types.FunctionType and function.__globals__.get("__name__") in _MODULES
     return str(function.__qualname__) if is_known else ""
 
 
 def _functions(kind: type) -> Iterator[types.FunctionType]:
     """Yield the functions that the program has defined for its handlers: one may put another `finish` into its instance."""
-    for base in kind.__mro__:
-        for value in vars(base).values():
-            if type(value) is types.FunctionType and value.__globals__["__name__"] not in _MODULES:
-                yield value
+    found = [value for base in kind.__mro__ for value in vars(base).values()]
+    seen = set()
+    while found:
+        value = found.pop()
+        if type(value) is types.FunctionType and value not in seen and value.__globals__.get("__name__") not in _MODULES:
+            seen.add(value)
+            yield value
+            for cell in value.__closure__ or ():  # what a decorator wraps
+                with contextlib.suppress(ValueError):  # it is still empty
+                    found.append(cell.cell_contents)
+
+
+def _speaks_of_finish(code: types.CodeType) -> bool:
+    """Is it named in the code, or in a function within it?"""
+    inner = (each for each in code.co_consts if type(each) is types.CodeType)
+    return "finish" in code.co_names or "finish" in code.co_consts or any(map(_speaks_of_finish, inner))
 
 
 def _nothing(_: Any) -> None:

@@ -15,7 +15,7 @@ from .errors import describe
 from .frame_files import FrameFile, PlainHeadFile, frame_file, in_memory
 from .framed import FramedRow
 from .framings import RAW, Raw
-from .hooks import StockHooks
+from .hooks import StockHooks, hooks_as_they_are
 from .hosting import Host
 from .http_framing import HttpRequests
 from .http_handlers import maker_for
@@ -113,6 +113,7 @@ class FramedHost(StreamHost):
         checks_heads = isinstance(self.framing, HttpRequests)
         self._kind = PlainHeadFile if checks_heads else FrameFile
         self._make = maker_for(self.server, once=checks_heads)
+        self._makers = hooks_as_they_are(self.server, "finish_request", "process_request")
         if type(self.framing) is Raw and self.framing.max_bytes == RAW.max_bytes:
             self.framing = RAW  # for which rows have a short way
         self._closers = StockHooks(
@@ -143,7 +144,7 @@ class FramedHost(StreamHost):
         try:
             framing = row.framing
             row.file = in_memory(frame) if framing.frames_are_wire else frame_file(framing, frame, self._kind)
-            if self._make is not None:
+            if self._make is not None and self._makers.are_stock():
                 self._make(row, row.sockaddr)
             elif self._processes:
                 self.server.process_request(row, row.sockaddr)

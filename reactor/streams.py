@@ -80,9 +80,11 @@ class StreamRow(SettlingRow):
             try:
                 frame = self._next_frame(inbox)
             except ReactorError as error:
+                self.requests += len(inbox.ahead) - cut  # as below
                 self.fail(error)
                 break
             if type(frame) is Need:
+                self.requests += len(inbox.ahead) - cut  # another framing has put them back
                 self._need = frame
                 if frame.reply:
                     self._reply_early(frame.reply)

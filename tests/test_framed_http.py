@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reactor import End, HttpRequests, Limits, ManualClock, Phase, Reactor, http_handlers
+from reactor import End, FramingError, HttpRequests, Limits, ManualClock, Need, Phase, Reactor, http_handlers
+from reactor import socketserver as ours
 from tests.driving import only, receive, receive_all, reset, send_all, streams, turn_until, turns, until_gone
 from tests.running import Running, descriptors
 
@@ -820,3 +821,84 @@ def test_busy_rows_pass_on_what_idle_ones_do_not_need(connect: Any, monkeypatch:
                 host: Any = server._host  # type: ignore[attr-defined]
                 assert all(row.inbox is None and row.framing is host.framing for row in streams(loop))
                 assert len(host.spare) == 1
+
+
+# -- whose a framing is --------------------------------------------------------------------------------------------------
+
+
+def posted(loop: Reactor, client: socket.socket, path: str, size: int) -> bytes:
+    client.sendall(request(f"POST {path}", body=b"b" * size))
+    return receive(loop, client, 12)[9:]
+
+
+def test_a_framing_that_a_handler_gives_to_a_row_is_nobody_elses(loop: Reactor, serve: Any, connect: Any) -> None:
+    class Grants(echo()):  # type: ignore[misc]
+        def do_POST(self) -> None:
+            super().do_POST()
+            if self.path == "/login":
+                self.request.framing = HttpRequests(body_bytes=1000)
+
+    listener = serve(Grants, framing=HttpRequests(body_bytes=10))
+    granted, other = connect(listener), connect(listener)
+    assert posted(loop, granted, "/login", 5) == b"200"
+    turns(loop)
+    granted.recv(65536)  # the rest of that answer
+    assert posted(loop, other, "/", 500) == b"413"
+    assert posted(loop, granted, "/", 500) == b"200"
+
+
+class Thrice(HttpRequests):
+    """At most three requests a connection."""
+
+    count = 0
+
+    def fresh(self) -> Any:
+        new = super().fresh()
+        new.count = 0
+        return new
+
+    def next_frame(self, inbox: Any, eof: bool) -> Any:
+        frame = super().next_frame(inbox, eof)
+        if not isinstance(frame, Need):
+            self.count += 1
+            if self.count > 3:
+                raise FramingError("too many requests")
+        return frame
+
+
+def test_what_a_framing_of_the_program_knows_is_of_one_connection(loop: Reactor, serve: Any, connect: Any) -> None:
+    listener = serve(echo(), framing=Thrice())
+    clients = connect(listener), connect(listener)
+    for _ in range(3):
+        for client in clients:
+            client.sendall(request("GET /"))
+            assert b"200 OK" in receive(loop, client, 17)
+            turns(loop)
+            client.recv(65536)
+    for client in clients:
+        client.sendall(request("GET /"))
+        assert b"200 OK" not in receive_all(loop, client)
+
+
+# -- hooks that are put in their place later -----------------------------------------------------------------------------
+
+
+class OurServer(ours.TCPServer):
+    """Of whose framed requests process_request hears, too; the standard module's would shut what has only begun."""
+
+
+@both_ways
+@pytest.mark.parametrize("name", ["finish_request", "process_request"])
+def test_a_hook_that_is_put_in_its_place_later_is_called(
+    loop: Reactor, serve: Any, connect: Any, way: str, name: str
+) -> None:
+    calls: list[Any] = []
+    listener = serve(echo(), way, kind=OurServer)
+    server = listener.server
+    stock = getattr(server, name)
+    for expected in (0, 1):
+        client = connect(listener)
+        client.sendall(request("GET /", "Connection: close"))
+        assert b"200 OK" in receive_all(loop, client)
+        assert len(calls) == expected
+        setattr(server, name, lambda *args: calls.append(args) or stock(*args))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reactor import End, Inbox, Lines, Need, Observer, Phase, Raw, Reactor
+from reactor import End, Inbox, Lines, Need, Observer, Phase, Raw, Reactor, Until
 from reactor import socketserver as ours
 from reactor.framed import FramedRow
 from tests.driving import ask, only, receive, receive_all, streams, turn_until, turns
@@ -318,3 +318,18 @@ def test_a_handler_that_is_put_in_its_place_later_is_made(loop: Reactor, connect
         ask(loop, client, b"a", b"a")
         server.RequestHandlerClass = Loudly
         ask(loop, client, b"a", b"A")
+
+
+def test_a_framing_that_takes_back_what_was_cut_takes_back_its_count(either_way: Reactor, connect: Any) -> None:
+    class Switches(ours.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.read()
+            self.request.framing = Until(b"\r\n")
+
+    client = connect(either_way.listen(ENDPOINT, Switches, framing=Lines(keep_end=False)))
+    row = only(either_way)
+    turns(either_way)
+    client.sendall(b"\na\n")
+    turn_until(either_way, lambda: row.bytes_in == 3)
+    turns(either_way)
+    assert (row.requests, row.inbox_bytes) == (1, 2)

@@ -1,10 +1,12 @@
 """Handlers that the loop makes itself: nobody can tell, neither from the handler nor from its files; and which it makes."""
 
+import functools
 import io
 import logging
 import socket
 import socketserver as standard
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -305,6 +307,130 @@ def test_a_finish_put_into_a_handler_runs(loop: Reactor, connect: Any, way: Any)
     assert calls == ["finish", "finish"]
 
 
+@either_way
+def test_a_buffer_is_flushed_even_if_the_other_file_was_deleted(loop: Reactor, connect: Any, way: Any) -> None:
+    kept: list[Any] = []
+
+    def handle(handler: Any) -> None:
+        handler.wfile = io.BufferedWriter(handler.wfile)
+        kept.append(handler.wfile)
+        handler.wfile.write(b"buffered")
+        del handler.rfile
+
+    client = connect(serving(loop, way(lines(handle)), handle_error=lambda *args: None)[1])
+    client.sendall(b"a\n")
+    assert receive_all(loop, client) == b"buffered"
+    client.close()
+    turn_until(loop, lambda: not streams(loop))
+    assert loop.table.ended[-1].detail.startswith("AttributeError")
+
+
+def by_decorator(put: Any) -> Any:
+    return functools.wraps(put)(lambda self, finish: put(self, finish))
+
+
+def by_a_function_within(self: Any, finish: Any) -> None:
+    def put() -> None:
+        self.finish = finish
+
+    put()
+
+
+def by_itself(self: Any, finish: Any) -> None:
+    self.finish = finish
+
+
+PUTS: dict[str, Any] = {
+    "by itself": by_itself,
+    "setattr": lambda self, finish: setattr(self, "finish", finish),
+    "vars": lambda self, finish: vars(self).update({"finish": finish}),
+    "a function within": by_a_function_within,
+    "a decorator": by_decorator(by_itself),
+}
+
+
+@either_way
+@pytest.mark.parametrize("put", PUTS.values(), ids=PUTS)
+def test_however_a_finish_is_put_into_a_handler_it_runs(loop: Reactor, connect: Any, way: Any, put: Any) -> None:
+    calls: list[str] = []
+
+    class Handler(ours.StreamRequestHandler):
+        puts = put
+
+        def handle(self) -> None:
+            self.puts(lambda: calls.append("finish"))
+            echo(self)
+
+    client = connect(serving(loop, way(Handler))[1])
+    ask(loop, client, b"a\nb\n", b"a\nb\n")
+    assert calls == ["finish", "finish"]
+
+
+@either_way
+def test_who_keeps_a_view_of_its_frame_hurts_nobody(loop: Reactor, connect: Any, way: Any) -> None:
+    kept: list[Any] = []
+
+    def handle(handler: Any) -> None:
+        kept.append(handler.rfile.getbuffer())
+        echo(handler)
+
+    client = connect(serving(loop, way(lines(handle)))[1])
+    ask(loop, client, b"a\nb\n", b"a\nb\n")
+    assert kept == [b"a\n", b"b\n"]
+
+
+@each_module
+@either_way
+def test_a_closed_wfile_is_not_flushed(loop: Reactor, connect: Any, way: Any, module: Any) -> None:
+    told: list[str] = []
+
+    def handle(handler: Any) -> None:
+        handler.wfile.flush()
+        handler.wfile.close()
+        try:
+            handler.wfile.flush()
+        except ValueError as error:
+            told.append(str(error))
+        handler.request.sendall(handler.rfile.readline())
+
+    client = connect(serving(loop, way(lines(handle, module)), module=module)[1])
+    client.sendall(b"a\n")
+    assert receive_all(loop, client) == b"a\n"
+    assert told == ["I/O operation on closed file."]
+
+
+@either_way
+@pytest.mark.parametrize("together", [True, False])
+def test_notes_under_a_file_are_of_one_handler(loop: Reactor, connect: Any, way: Any, together: bool) -> None:
+    notes: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
+
+    def handle(handler: Any) -> None:
+        for file in (handler.rfile, handler.wfile):
+            assert file not in notes
+            notes[file] = b"mine"
+        echo(handler)
+
+    _, listener = serving(loop, way(lines(handle)))
+    for client in (connect(listener), connect(listener)):
+        for line in [b"a\nb\nc\n"] if together else [b"a\n", b"b\n"]:
+            ask(loop, client, line, line)
+
+
+@either_way
+def test_a_weak_reference_does_not_outlive_the_connection(loop: Reactor, connect: Any, way: Any) -> None:
+    references: list[Any] = []
+
+    def handle(handler: Any) -> None:
+        references.extend(weakref.ref(file) for file in (handler.rfile, handler.wfile))
+        echo(handler)
+
+    _, listener = serving(loop, way(lines(handle)))
+    client = connect(listener)
+    ask(loop, client, b"a\n", b"a\n")
+    ask(loop, client, b"b\n", b"b\n")
+    assert [reference() for reference in references] == [None] * 4
+
+
 @pytest.mark.parametrize("framing", [Lines(), Raw()], ids=["lines", "raw"])
 def test_files_that_nobody_keeps_are_used_again(
     loop: Reactor, connect: Any, monkeypatch: pytest.MonkeyPatch, framing: Any
@@ -468,6 +594,15 @@ def test_only_who_has_written_nothing_is_warned_of(
 # -- which are stock ------------------------------------------------------------------------------------------------------
 
 
+class Raises:
+    """A descriptor that wants to be asked of an instance."""
+
+    def __get__(self, instance: Any, kind: Any) -> Any:
+        if instance is None:
+            raise LookupError("of the class")
+        return 7
+
+
 def own(module: Any) -> dict[str, Any]:
     """Handler classes that do something of their own."""
     stream: Any = module.StreamRequestHandler
@@ -493,6 +628,8 @@ def own(module: Any) -> dict[str, Any]:
         "a metaclass": Slotted("Own", (stream,), {"handle": echo}),
         "speaks of finish": derived(end=speaks),
         "a buffer": derived(wbufsize=-1),
+        "a timeout of the instance": derived(timeout=property(lambda self: 7)),
+        "raises when it is looked at": derived(timeout=Raises()),
         "datagrams": module.DatagramRequestHandler,
         "a function": lambda *args: None,
     }
@@ -551,6 +688,25 @@ def test_what_changes_while_the_program_runs_is_seen(
     change(server, kind)
     ask(loop, client, b"b\nc\n", b"b\nc\n")
     assert len(served) == 1
+
+
+@each_module
+def test_code_that_is_of_no_module_is_the_programs(loop: Reactor, connect: Any, module: Any) -> None:
+    """As that which `exec` has run in a dict of its own."""
+    scope = {"Base": module.StreamRequestHandler, "Server": module.TCPServer}
+    exec(
+        "class Handler(Base):\n"
+        "    def handle(self):\n"
+        "        for line in self.rfile: self.wfile.write(line)\n"
+        "class Own(Server):\n"
+        "    def finish_request(self, request, client_address): self.RequestHandlerClass(request, client_address, self)\n",
+        scope,
+    )
+    for server_class in (module.TCPServer, scope["Own"]):
+        server = server_class(("127.0.0.1", 0), scope["Handler"])
+        loop.farewells.append(server.server_close)
+        client = connect(loop.add(server, framing=Lines()))
+        ask(loop, client, b"a\nb\n", b"a\nb\n")
 
 
 def test_who_is_stock_again_is_made_quickly_again(
