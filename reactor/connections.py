@@ -196,7 +196,6 @@ class ConnectionRow(Row):
         began_at = self.request_at if self.phase is Phase.RECEIVING else self.since
         error = self.limits.late(name, now - began_at, self.phase, self._request_bytes())
         self.no_more = error
-        self.rejoin()  # nobody takes what was cut ahead from a row that has ended
         super().finish(End.LIMIT, str(error))
         self.fail(error)
 

@@ -358,12 +358,12 @@ def test_however_a_finish_is_put_into_a_handler_it_runs(loop: Reactor, connect: 
         puts = put
 
         def handle(self) -> None:
-            self.puts(lambda: calls.append("finish"))
+            self.puts(lambda: calls.append("done"))
             echo(self)
 
     client = connect(serving(loop, way(Handler))[1])
     ask(loop, client, b"a\nb\n", b"a\nb\n")
-    assert calls == ["finish", "finish"]
+    assert calls == ["done", "done"]
 
 
 @either_way

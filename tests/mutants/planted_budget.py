@@ -100,6 +100,17 @@ MUTANTS = [
         "reactor/settling.py",
         [
             fault(
+                "additions-to-a-rest-uncounted", "engine.budget",
+                "        self.room = 0 if self.outbox else", "        self.room =",
+                f"{BUDGET}test_what_its_own_handler_adds_counts",
+                f"{BUDGET}test_what_others_add_counts",
+            ),
+            fault(
+                "room-for-ever-small", "engine.budget",
+                "0 if self.outbox else self.limits.outbox_high_bytes", "0 if self.outbox else self.room",
+                f"{BUDGET}test_once_the_socket_takes_all_again_nothing_is_looked_at",
+            ),
+            fault(
                 "busy-inboxes-as-full-as-ever", "engine.budget",
                 "        most = 1 if self.loop.budget.is_short else self.limits", "        most = self.limits",
                 f"{BUDGET}test_a_handler_that_works_is_read_up_to_nothing_and_again_later",
@@ -109,6 +120,11 @@ MUTANTS = [
     *planted(
         "reactor/http_framing.py",
         [
+            fault(
+                "spare-framings-that-count", "way.frame",
+                " and not self._empty_lines and type(self) is HttpRequests", " and not self._empty_lines",
+                "tests/test_framed_http.py::test_what_a_framing_of_the_program_knows_is_of_one_connection",
+            ),
             fault(
                 "disk-counts-as-memory", "engine.budget",
                 "        return sum(map(len, self._parts))\n", "        return self.taken\n",

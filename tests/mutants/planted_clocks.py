@@ -65,9 +65,14 @@ MUTANTS = [
             ),
             fault(
                 "guarded-now-holds-the-stage", "engine.fair",
-                "        for _ in range(len(self._heap)):  # whoever is guarded from now on",
-                "        while True:\n            self._grow_up()  #",
+                "        for _ in range(min(len(self._heap), ASKED_AT_ONCE)):\n",
+                "        while True:\n            self._grow_up()\n",
                 f"{DEADLINES}test_a_row_that_is_guarded_at_once_does_not_hold_the_stage",
+            ),
+            fault(
+                "all-rows-asked-at-once", "engine.fair",
+                "min(len(self._heap), ASKED_AT_ONCE)", "len(self._heap)",
+                f"{DEADLINES}test_no_more_than_so_many_are_asked_at_once",
             ),
         ],
     ),
@@ -80,14 +85,9 @@ MUTANTS = [
                 f"{TIMERS}test_cancelled_ones_are_not_remembered",
             ),
             fault(
-                "timers-behind-an-error-lost", "engine.contain",
-                "            for entry in late:\n", "            for entry in ():\n",
-                f"{TIMERS}test_those_behind_a_call_that_raises_are_due_the_next_time",
-            ),
-            fault(
-                "late-timers-backwards", "engine.clock",
-                "        late.reverse()\n", "",
-                f"{TIMERS}test_they_are_called_in_the_order_of_their_times",
+                "timers-armed-meanwhile-lost", "engine.contain",
+                "            for entry in fresh:\n", "            for entry in ():\n",
+                f"{TIMERS}test_what_is_armed_meanwhile_waits_and_can_be_cancelled",
             ),
             fault(
                 "cancelled-timer-wakes-the-loop", "engine.rest",
@@ -96,13 +96,7 @@ MUTANTS = [
             ),
             fault(
                 "timer-holds-the-turn", "engine.fair",
-                "        while (at := self.next_at) is not None and at <= now:\n"
-                "            late.append(heapq.heappop(self._heap))\n            late[-1][2].queued = False\n",
-                "        while (at := self.next_at) is not None and at <= now:\n"
-                "            timer = heapq.heappop(self._heap)[2]\n            timer.queued = False\n"
-                "            if timer.function is not None:\n"
-                "                function, timer.function = timer.function, None\n"
-                "                yield function, timer.args\n",
+                "                if entry[1] > newest:\n", "                if False:\n",
                 f"{TIMERS}test_one_that_rearms_at_once_starves_nobody",
             ),
         ],

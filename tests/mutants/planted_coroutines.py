@@ -17,6 +17,17 @@ MUTANTS = [
         "reactor/handled.py",
         [
             fault(
+                "lines-ahead-share-the-time-to-work", "engine.late",
+                "            self.lines_ahead = None  # time may pass", "            pass  # time may pass",
+                f"{SHORT}test_each_line_has_its_own_time_to_work",
+                f"{SHORT}test_lines_that_are_here_are_not_served_when_the_time_is_up",
+            ),
+            fault(
+                "bad-frame-waits-for-the-collector", "engine.heap",
+                "            error.__traceback__ = error.__context__ = None  # as that", "            pass  # as that",
+                "tests/test_streams.py::test_a_stream_that_ended_is_gone_without_the_collector",
+            ),
+            fault(
                 "outbox-left-open", "engine.write",
                 "            self.outbox = outbox or None\n", "",
                 f"{SHORT}test_a_handler_that_does_not_answer_owes_an_answer",
@@ -153,6 +164,16 @@ MUTANTS = [
         "reactor/coroutine_streams.py",
         [
             fault(
+                "line-behind-an-answer-is-answered", "engine.late",
+                "                    self.wrote = False\n", "                    pass\n",
+                f"{SHORT}test_the_last_line_is_a_request_under_way_until_it_is_answered",
+            ),
+            fault(
+                "line-behind-an-answer-has-its-time", "engine.late",
+                "                    self.request_at = self.loop.now\n", "                    pass\n",
+                f"{SHORT}test_a_line_behind_one_that_was_answered_has_its_own_time",
+            ),
+            fault(
                 "unfinished-frame-not-given-up", "frame.switch",
                 "            self.rejoin()\n            self.framing.abandon()\n", "            self.rejoin()\n",
                 f"{MINE}test_a_framing_that_was_switched_is_told",
@@ -202,8 +223,19 @@ MUTANTS = [
             ),
             fault(
                 "looks-though-memory-is-short", "engine.budget",
-                "if speaks_first or loop.budget.is_short or", "if speaks_first or",
+                "if speaks_first or is_over or loop.budget.is_short or", "if speaks_first or is_over or",
                 f"{LOOKS}test_nor_is_anybody_while_memory_is_short",
+            ),
+            fault(
+                "looks-at-those-who-were-closed", "engine.end",
+                "is_over = row.no_more is not None or row.half_close", "is_over = row.half_close",
+                f"{LOOKS}test_nor_is_who_was_closed_before_its_first_byte",
+                f"{LOOKS}test_nor_is_who_was_closed_by_the_server",
+            ),
+            fault(
+                "looks-at-those-who-have-shut-their-side", "engine.half",
+                "is_over = row.no_more is not None or row.half_close", "is_over = row.no_more is not None",
+                f"{LOOKS}test_nor_is_who_was_closed_before_its_first_byte",
             ),
             fault(
                 "looks-unseen-by-observers", "engine.accept",

@@ -166,6 +166,12 @@ MUTANTS = [
         "reactor/connections.py",
         [
             fault(
+                "work-dies-of-an-older-deadline", "engine.late",
+                "return self.marked and self.live_phase() is not self.phase", "return False",
+                f"{ENDS}test_work_that_begins_in_the_turn_of_an_older_deadline_has_its_own_time",
+                f"{ENDS}test_a_request_that_begins_in_the_turn_of_the_idle_deadline_is_received",
+            ),
+            fault(
                 "refusal-is-not-sent", "engine.end",
                 "                self.write(refusal)\n", "                pass\n",
                 f"{ENDS}test_a_framing_error_is_refused_with_the_words_of_the_framing",

@@ -40,8 +40,18 @@ MUTANTS = [
             ),
             fault(
                 "all-that-is-due-in-one-turn", "engine.fair",
-                "islice(self.deadlines.due(self.now), DUE_PER_TURN)", "self.deadlines.due(self.now)",
+                "islice(self.deadlines.due(self.now), DUE_PER_TURN + DUE_PER_ROW * came)", "self.deadlines.due(self.now)",
                 f"{LOOP}test_a_crowd_whose_time_is_up_does_not_hold_the_others",
+            ),
+            fault(
+                "silent-clients-come-faster-than-they-go", "engine.fair",
+                "DUE_PER_TURN + DUE_PER_ROW * came)", "DUE_PER_TURN)",
+                f"{LOOP}test_clients_that_say_nothing_do_not_come_faster_than_they_go",
+            ),
+            fault(
+                "timer-of-the-past-comes-first", "engine.fair",
+                "        delay_s = 0.0 if delay_s < 0 else delay_s", "        delay_s = delay_s",
+                f"{LOOP}test_a_timer_in_the_past_comes_after_those_who_wait",
             ),
             fault(
                 "all-timers-in-one-turn", "engine.fair",

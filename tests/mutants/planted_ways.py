@@ -51,6 +51,11 @@ MUTANTS = [
         "reactor/framed.py",
         [
             fault(
+                "spare-framings-of-others", "way.frame",
+                "        if self.framing is not self.lent:", "        if False:",
+                "tests/test_framed_http.py::test_a_framing_that_a_handler_gives_to_a_row_is_nobody_elses",
+            ),
+            fault(
                 "framed-kept-though-it-did-not-read-on", "way.frame",
                 " or not file.past_end:", ":",
                 READS_ON,
@@ -98,6 +103,11 @@ MUTANTS = [
         "reactor/quick_files.py",
         [
             fault(
+                "notes-under-a-file-travel", "way.hooks",
+                "    file.__dict__[\"known\"] = True\n", "",
+                f"{QUICK}test_notes_under_a_file_are_of_one_handler",
+            ),
+            fault(
                 "quick-line-is-always-reading-on", "way.frame",
                 '            self.unread = b""\n        else:\n',
                 '            self.unread, self.past_end = b"", True\n        else:\n',
@@ -140,9 +150,13 @@ MUTANTS = [
             ),
             fault(
                 "quick-replaced-file-unflushed", "way.hooks",
-                "            if has_files and (handler.rfile is not file or handler.wfile is not writer):\n",
-                "            if False:\n",
+                "            if has_others:\n", "            if False:\n",
                 f"{QUICK}test_a_file_put_in_the_place_of_wfile_is_flushed",
+            ),
+            fault(
+                "quick-files-for-weak-references", "way.hooks",
+                "    if not (_weak_counts(file) or _weak_counts(writer)):", "    if True:",
+                f"{QUICK}test_a_weak_reference_does_not_outlive_the_connection",
             ),
             fault(
                 "quick-failure-unfinished", "way.hooks",
@@ -171,14 +185,49 @@ MUTANTS = [
             ),
             fault(
                 "stock-though-it-speaks-of-finish", "way.hooks",
-                '        and not any("finish" in function.__code__.co_names for function in _functions(kind))\n', "",
+                "        and not any(_speaks_of_finish(function.__code__) for function in _functions(kind))\n", "",
                 f"{QUICK}test_a_finish_put_into_a_handler_runs",
+            ),
+            fault(
+                "stock-though-a-decorator-wraps-it", "way.hooks",
+                "for cell in value.__closure__ or ():", "for cell in ():",
+                f"{QUICK}test_however_a_finish_is_put_into_a_handler_it_runs",
+            ),
+            fault(
+                "stock-though-code-within-speaks-of-it", "way.hooks",
+                " or any(map(_speaks_of_finish, inner))", "",
+                f"{QUICK}test_however_a_finish_is_put_into_a_handler_it_runs",
+            ),
+            fault(
+                "stock-though-its-timeout-is-the-instances", "way.hooks",
+                "            are_stock = are_stock and type(kind.timeout) in _TIMES", "            pass",
+                f"{QUICK}test_who_does_something_of_its_own_is_called",
+            ),
+            fault(
+                "stock-looks-and-fails", "way.hooks",
+                "        except Exception:  # of the program's own descriptors", "        except ZeroDivisionError:  #",
+                f"{QUICK}test_who_does_something_of_its_own_is_called",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/hooks.py",
+        [
+            fault(
+                "hook-means-a-module", "way.hooks",
+                'function.__globals__.get("__name__")', 'function.__globals__["__name__"]',
+                f"{QUICK}test_code_that_is_of_no_module_is_the_programs",
             ),
         ],
     ),
     *planted(
         "reactor/stream_hosts.py",
         [
+            fault(
+                "later-hooks-unseen", "way.hooks",
+                "if self._make is not None and self._makers.are_stock():", "if self._make is not None:",
+                "tests/test_framed_http.py::test_a_hook_that_is_put_in_its_place_later_is_called",
+            ),
             fault(
                 "framed-error-unhandled", "way.hooks",
                 "            self.contain(row, error)\n", "            pass\n",
