@@ -185,7 +185,7 @@ LINES = LINES_AT_ONCE * MORE
 CASES: dict[str, tuple[Callable[[World], None], bytes, int, Ceiling]] = {
     "coroutine, echo": (lambda world: listening(world, echo), REQUEST, MORE, Ceiling(5, 7)),
     "coroutine, line": (lambda world: listening(world, echo_lines), REQUEST * LINES_AT_ONCE, LINES, Ceiling(2.9375, 4)),
-    "framed, echo": (lambda world: listening(world, FramedEcho, framing=Raw()), REQUEST, MORE, Ceiling(8, 10)),
+    "framed, echo": (lambda world: listening(world, FramedEcho, framing=Raw()), REQUEST, MORE, Ceiling(8, 12)),
     "framed, line": (lambda world: listening(world, FramedLines, framing=Lines()), REQUEST * LINES_AT_ONCE, LINES,
                      Ceiling(4.6875, 6.9375)),
 }
