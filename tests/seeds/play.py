@@ -173,6 +173,7 @@ class Play:
         peer = self.peers.get(who)
         for row in self.world.reactor.table:
             if peer is not None and self.far_end(row) is peer.address:
+                self.progress.pop(row.id, None)  # what an operator holds up has its time anew, though nobody looks meanwhile
                 act(row)
 
     def _row_close(self, step: Step) -> None:
