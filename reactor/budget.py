@@ -163,6 +163,9 @@ class ByteBudget:
     def _end_stalled(self) -> None:
         """Little has become better by itself: whoever makes no progress goes, until there is room."""
         self._recount()
+        if self._has_room():
+            self._relax()
+            return
         self._evict(self.low_bytes, ranked=[row for row in self._ranked() if self._is_stalled(row)])
         self._watch()
 

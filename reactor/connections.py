@@ -187,8 +187,15 @@ class ConnectionRow(Row):
         return _IDLE
 
     def _moves_on(self) -> bool:
-        """Is the row in another phase since this very turn, though only settle will say so? Then it has the time of that."""
-        return self.marked and self.live_phase() is not self.phase
+        """Is the row in another phase since this very turn, though only settle will say so? Then it has the time of that.
+
+        Once: who comes back to a phase whose deadline has passed meanwhile, for its next line say, is late.
+        """
+        deadline = self.deadline_at()
+        if not self.marked or self.live_phase() is self.phase or (deadline is not None and deadline <= self.since):
+            return False
+        self.since = self.loop.now
+        return True
 
     def _out_of_time(self, now: float) -> None:
         """Tell the handler by a LimitError at its await, so that it can say goodbye; then the row ends."""

@@ -19,12 +19,13 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
-from .coroutines import Suspension, Task, coroutine_of, suspend
+from .coroutines import Suspension, Task, coroutine_of, is_running, suspend
 from .errors import ConnectionLost, EndOfStream, FramingError
 from .framing import Framing
 from .framings import LINES, RAW, Fixed, Lines, Raw, Until
 from .handled import HandledRow
 from .phases import Phase
+from .transports import SHUT
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Stream(HandledRow):
             line: bytes = yield self
         except EndOfStream:
             return b""
-        if max_bytes is None and self.inbox is not None:
+        if max_bytes is None and self.reader is self and self.inbox is not None:  # a task waits elsewhere unnoticed
             self.lines_ahead = self.inbox.ahead
         return line
 
@@ -92,8 +93,20 @@ class Stream(HandledRow):
         return frame
 
     def _use(self, framing: Framing[Any]) -> None:
-        """Switch the framing; bytes that were cut ahead for another one go back."""
+        """Switch the framing; bytes that were cut ahead for another one go back.
+
+        Raises:
+            RuntimeError: somebody else waits for a frame of the other framing.
+            FramingError: the other framing has taken a part of a frame, which nobody can give back.
+        """
         if framing is not self.framing:
+            if self.reader is not None and not (self.reader is self and is_running(self.coroutine)):
+                raise RuntimeError(f"{self} is already being read by {self.reader}: one reader at a time")
+            if self.framing.held_bytes and self.no_more is None:
+                self.no_more = FramingError(
+                    f"{self.framing.held_bytes} bytes of a frame were taken and then another framing was asked for: read on "
+                    "with the first one (frames = stream.frames(framing), or a framing of your own)"
+                )
             self.rejoin()
             self.framing.abandon()
             self.framing, self.short = framing, None
@@ -136,7 +149,9 @@ class Stream(HandledRow):
     def offer(self, data: bytes) -> bool:
         """Write to a row that may be slow or gone: False, and nothing written, instead of an error."""
         limit = self.limits.outbox_high_bytes if self.pending else self.limits.outbox_bytes
-        if self.end is not None or self.fd < 0 or self.pending + len(data) > limit:
+        data = data if type(data) is bytes else bytes(memoryview(data))
+        is_shut = self.end is not None or self.fd < 0 or self.half_close or self.transport is SHUT
+        if is_shut or self.pending + len(data) > limit:
             return False
         answered = self.wrote
         self.write(data)

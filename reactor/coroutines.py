@@ -290,6 +290,11 @@ def spawn(function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs
     return Task(loop, coroutine_of(function, args, kwargs))
 
 
+def is_running(coroutine: Any) -> bool:
+    """Does it run now, rather than wait?"""
+    return bool(coroutine.gi_running if isinstance(coroutine, types.GeneratorType) else coroutine.cr_running)
+
+
 def _is_old_style(coroutine: object) -> bool:
     """Is it of a function with `types.coroutine`, as `Stream.readline` is?"""
     return isinstance(coroutine, types.GeneratorType) and bool(coroutine.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)

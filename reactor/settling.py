@@ -21,6 +21,7 @@ from .framings import RAW
 from .phases import EVENT_OF_END, Event, Phase
 from .table import READ, WRITE
 from .transports import PLAIN, SHUT
+from .unsent import unsent_bytes
 
 # Looking a member up on its enum costs 40 ns on CPython 3.11, twice an event and thirty times a connection.
 _IDLE, _RECEIVING, _WORKING, _FLUSHING, _LINGERING, _DETACHED, _CLOSED, *_ = Phase
@@ -148,11 +149,18 @@ class SettlingRow(ConnectionRow):
     def stop_requested(self) -> None:
         """The reactor drains: an idle row hears of the end of its input, one with a request under way may finish it."""
         if self.phase is Phase.IDLE and not self.inbox_bytes:
-            if not self.outbox:
-                self.linger_from = None  # no reply is on its way that a reset could destroy
+            if not self.outbox and not self._is_on_its_way():
+                self.linger_from = None  # there is no reply that a reset could destroy
             self._drained()
-        elif self.phase is Phase.LINGERING and self.bytes_in == self.linger_from:
-            self.expire()  # the reply is sent, and the peer has said nothing since that a close would answer by a reset
+        elif self.phase is Phase.LINGERING and self.bytes_in == self.linger_from and not self._is_on_its_way():
+            self.expire()  # the reply has come, and the peer has said nothing since that a close would answer by a reset
+
+    def _is_on_its_way(self) -> bool:
+        """Has the system of the peer still to take something that was sent? If nobody can say, it had as long as ever."""
+        unsent = unsent_bytes(self.sock) if self.bytes_out else 0
+        if unsent is None:
+            return bool(self.loop.now - self.since < self.limits.linger_s)
+        return unsent > (self.transport is SHUT)  # our end of the stream counts as one byte
 
     def _drained(self) -> None:
         """No further request: the handler hears of it in the next turn, as of the end of its input."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import types
 from collections.abc import Callable, Iterator
 from operator import attrgetter
@@ -24,6 +25,7 @@ from .framings import RAW, Lines
 from .hooks import StockHooks
 from .quick_files import LineFile, UnreadFile
 
+_OTHERS = sys.stdlib_module_names | {__package__}  # of whom nobody puts a `finish` into a handler
 _MODULES = ("socketserver", f"{__package__}.request_handlers")
 _STOCK = (
     ["BaseRequestHandler.__init__", "BaseRequestHandler.setup", "BaseRequestHandler.finish"],
@@ -110,7 +112,7 @@ def _is_stock(kind: Any) -> bool:
         and all(getattr(kind, name) is getattr(object, name) for name in ("__new__", "__setattr__", "__getattribute__"))
         and not any(hasattr(kind, name) for name in ("__del__", *_ATTRIBUTES))
         and [defined_by(getattr(kind, name, None)) for name in ("__init__", "setup", "finish")] in _STOCK
-        and not any(_speaks_of_finish(function.__code__) for function in _functions(kind))
+        and not any("finish" in _names(function.__code__) for function in _functions(kind))
     )
 
 
@@ -121,23 +123,29 @@ def defined_by(function: Any) -> str:
 
 
 def _functions(kind: type) -> Iterator[types.FunctionType]:
-    """Yield the functions that the program has defined for its handlers: one may put another `finish` into its instance."""
+    """Yield what the program has defined for its handlers, and what that calls by name: it may put in another `finish`."""
     found = [value for base in kind.__mro__ for value in vars(base).values()]
     seen = set()
     while found:
         value = found.pop()
-        if type(value) is types.FunctionType and value not in seen and value.__globals__.get("__name__") not in _MODULES:
+        if type(value) is types.FunctionType and value not in seen and _is_of_the_program(value):
             seen.add(value)
             yield value
+            found.extend(value.__globals__.get(name) for name in _names(value.__code__))  # helpers of its module
             for cell in value.__closure__ or ():  # what a decorator wraps
                 with contextlib.suppress(ValueError):  # it is still empty
                     found.append(cell.cell_contents)
 
 
-def _speaks_of_finish(code: types.CodeType) -> bool:
-    """Is it named in the code, or in a function within it?"""
+def _is_of_the_program(function: types.FunctionType) -> bool:
+    module = str(function.__globals__.get("__name__"))
+    return module.partition(".")[0] not in _OTHERS
+
+
+def _names(code: types.CodeType) -> set[Any]:
+    """Return the names and the constants in the code, and in the functions within it."""
     inner = (each for each in code.co_consts if type(each) is types.CodeType)
-    return "finish" in code.co_names or "finish" in code.co_consts or any(map(_speaks_of_finish, inner))
+    return {*code.co_names, *(each for each in code.co_consts if type(each) is str)}.union(*map(_names, inner))
 
 
 def _nothing(_: Any) -> None:

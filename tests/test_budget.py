@@ -690,3 +690,18 @@ def test_once_the_socket_takes_all_again_nothing_is_looked_at(loop: Reactor, con
         client.recv(1 << 18)
         turns(loop)
     assert row.room == room
+
+
+def test_who_has_given_back_unnoticed_relieves_all_by_the_next_look(
+    loop: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    held = [hold(loop, connect, coroutine(loop), 45 * KIB)[1] for _ in range(2)]
+    assert loop.budget.is_short
+    held[0].inbox.take(40 * KIB)  # as who reads what was cut ahead
+    clock.advance(RELIEF_S)
+    loop.step(0)
+    assert not loop.budget.is_short
+    turns(loop)
+    assert [row.end for row in held] == [None, None]
+    assert not any(row.paused for row in held)
+    assert loop.timers.next_at is None

@@ -1,5 +1,6 @@
 """Streams as handlers see them: what each read returns, the one rule for the end of input, what a write promises."""
 
+import array
 import json
 import socket
 from collections.abc import Callable, Coroutine
@@ -13,9 +14,11 @@ from reactor import (
     EndOfStream,
     Fixed,
     FramingError,
+    HttpRequests,
     LengthPrefixed,
     LimitError,
     Lines,
+    ManualClock,
     Need,
     Netstring,
     Phase,
@@ -24,6 +27,7 @@ from reactor import (
     Stream,
     Until,
     spawn,
+    timeout,
 )
 from tests.driving import (
     ask,
@@ -926,3 +930,72 @@ def test_every_read_can_be_a_task(loop: Reactor, connect: Any, method: str) -> N
     client = connect(listen(loop, serve))
     client.sendall(b"abc\n")
     assert receive_all(loop, client) == b"abc\n"
+
+
+def test_a_second_reader_that_is_refused_leaves_the_framing_of_the_first(loop: Reactor, connect: Any) -> None:
+    told: list[str] = []
+
+    async def serve(stream: Stream) -> None:
+        async def second() -> None:
+            try:
+                await stream.readline()
+            except RuntimeError as error:
+                told.append(str(error))
+
+        stream.spawn(second)
+        stream.write(b"<%b>" % await stream.readexactly(4))
+        stream.write(b"<%b>" % await stream.readline())
+
+    client = connect(listen(loop, serve))
+    row = only(loop)
+    turns(loop)
+    client.sendall(b"ab\ncdef\n")
+    assert receive_all(loop, client) == b"<ab\nc><def\n>"
+    assert told == [f"{row} is already being read by {row}: one reader at a time"]
+
+
+def test_a_frame_that_was_begun_is_not_cut_in_two(loop: Reactor, connect: Any, clock: ManualClock) -> None:
+    """What follows of a body must not be taken for a request."""
+    told: list[str] = []
+
+    async def serve(stream: Stream) -> None:
+        while True:
+            try:
+                async with timeout(1):
+                    await stream.frame(HttpRequests(memory_bytes=10))
+                told.append("a request")
+            except TimeoutError:
+                told.append("timeout")
+
+    client = connect(listen(loop, serve))
+    row = only(loop)
+    client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n0123456789ab")
+    turn_until(loop, lambda: row.inbox_bytes)
+    clock.advance(1)
+    turns(loop)
+    client.sendall(b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"200" not in receive_all(loop, client)
+    assert told == ["timeout"]
+    assert row.end is End.BAD_FRAME
+    assert "bytes of a frame were taken and then another framing was asked for" in row.detail
+
+
+def test_nothing_is_offered_to_a_row_whose_side_is_shut(loop: Reactor, connect: Any) -> None:
+    async def shut(stream: Stream) -> None:
+        stream.write_eof()
+        await stream.read_some()
+
+    connect(listen(loop, shut))
+    row = only(loop)
+    assert row.offer(b"lost") is False  # not shut yet, but it will be
+    turns(loop)
+    assert row.offer(b"lost") is False
+    assert row.outbox_bytes == 0
+
+
+def test_what_is_offered_is_counted_in_bytes(loop: Reactor, connect: Any) -> None:
+    connect(listen(loop, echo, outbox_bytes=100, outbox_high_bytes=100, outbox_low_bytes=50))
+    row = only(loop)
+    assert row.offer(memoryview(array.array("I", [0] * 30))) is False
+    assert row.offer(memoryview(array.array("I", [0] * 25))) is True
+    assert row.bytes_out + row.outbox_bytes == 100

@@ -22,6 +22,7 @@ from reactor import (
     Stream,
     sleep,
 )
+from reactor.testing import Simulation
 from tests.driving import ask, listen, only, receive, receive_all, streams, turn_until, turns
 
 pytestmark = pytest.mark.usefixtures("no_errors_left")
@@ -511,3 +512,61 @@ def test_limits_do_not_disturb_a_drain(make_loop: Callable[..., Reactor], connec
     for client in clients:
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(1) == b""
+
+
+# -- replies on their way ---------------------------------------------------------------------------------------------
+
+REPLY = bytes(50_000)  # more than a simulated peer takes while it does not read, less than both ends have room for
+
+
+async def replies(stream: Stream) -> None:
+    while await stream.readline():
+        stream.write(REPLY)
+
+
+async def replies_once(stream: Stream) -> None:
+    await stream.readline()
+    stream.write(REPLY)
+
+
+@pytest.mark.parametrize("handler", [replies, replies_once])
+def test_a_reply_on_its_way_arrives_though_the_next_request_crosses_the_end(handler: Any) -> None:
+    with Simulation() as world:
+        client = world.connect(world.reactor.listen("tcp://127.0.0.1:80", handler))
+        client.stop_reading()
+        client.send(b"get\n")
+        world.run_until_quiet(patience_s=0)
+        (row,) = streams(world.reactor)
+        assert (row.phase in (Phase.IDLE, Phase.LINGERING), row.bytes_out) == (True, len(REPLY))
+        world.reactor.stop(drain_s=5)
+        world.run_until_quiet(patience_s=0)
+        client.send(b"get\n")
+        world.run_until_quiet(patience_s=0)
+        client.go_on_reading()
+        world.run_until_quiet()
+        assert client.take() == REPLY
+        world.advance(5)
+
+
+@pytest.mark.parametrize(("seconds", "lingers"), [(1, True), (2, False)])
+def test_if_nobody_can_say_a_reply_has_the_time_that_it_always_has(
+    loop: Reactor, connect: Any, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, seconds: float, lingers: bool
+) -> None:
+    monkeypatch.setattr("reactor.settling.unsent_bytes", lambda sock: None)
+    client = connect(listen(loop, echo))
+    ask(loop, client, b"hello\n", b"hello\n")
+    row = only(loop)
+    clock.advance(seconds)
+    loop.stop()
+    turns(loop, 5)
+    assert (row.phase is Phase.LINGERING) == lingers
+
+
+def test_who_has_got_nothing_has_nothing_on_its_way(loop: Reactor, connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("reactor.settling.unsent_bytes", asked.append)
+    connect(listen(loop, echo))
+    row = only(loop)
+    loop.stop()
+    turn_until(loop, lambda: row.fd < 0)
+    assert asked == []

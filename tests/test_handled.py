@@ -1,5 +1,6 @@
 """The short way through an exchange (`HandledRow.on_ready`): what it does at once, and what it leaves to the long one."""
 
+import contextlib
 import socket
 from typing import Any
 
@@ -444,6 +445,48 @@ def test_lines_that_are_here_are_not_served_when_the_time_is_up(
     pass_seconds(either_way, clock, 5)
     assert (row.end, row.requests) == (End.LIMIT, 1)
     assert receive_all(either_way, client) == b"goodbye\n"
+
+
+@pytest.mark.parametrize("wait", [lambda stream: sleep(0), Stream.drain], ids=["sleep", "drain"])
+def test_who_has_always_another_line_has_no_more_time(
+    either_way: Reactor, connect: Any, clock: ManualClock, wait: Any
+) -> None:
+    """Each line is work, and each is found in a turn in which the time is up."""
+    told: list[Any] = []
+
+    async def gathers(stream: Stream) -> None:
+        try:
+            while await stream.readline():
+                await wait(stream)
+        except LimitError as error:
+            told.append(error.limit)
+
+    client = connect(listen(either_way, gathers, request_s=3, work_s=1000))
+    for _ in range(40):
+        with contextlib.suppress(ConnectionError):
+            client.sendall(b"x\n" * 50)
+        clock.advance(0.5)
+        turns(either_way)
+    assert told == ["request_s"]
+
+
+def test_lines_that_a_task_takes_have_their_own_time_to_work(either_way: Reactor, connect: Any, clock: ManualClock) -> None:
+    got: list[bytes] = []
+
+    async def by_a_task(stream: Stream) -> None:
+        async def take() -> None:
+            while line := await stream.readline():
+                got.append(line)
+                await sleep(1)
+
+        await stream.spawn(take).wait()
+
+    client = connect(listen(either_way, by_a_task, work_s=3))
+    client.sendall(b"".join(b"%d\n" % number for number in range(6)))
+    row = only(either_way)
+    turns(either_way)
+    pass_seconds(either_way, clock, 7)
+    assert (row.end, len(got)) == (None, 6)
 
 
 def test_each_line_has_its_own_time_to_work(either_way: Reactor, connect: Any, clock: ManualClock) -> None:

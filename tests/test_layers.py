@@ -13,7 +13,7 @@ import pytest
 FLOORS = [
     "errors limits phases clock",
     "buffers needs framing framings http_heads http_framing deadlines timers",
-    "permissions addresses accepted snapshots observers table transports spools recording",
+    "permissions addresses accepted snapshots observers table transports unsent spools recording",
     "demultiplexer",
     "budget listening reserve acceptor connections settling streams datagrams detached waker taps recorder",
     "signals drain quarantine stages loop",

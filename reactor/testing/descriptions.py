@@ -57,6 +57,11 @@ class Description:
         """Is there a peer whose address can be asked for?"""
         return self.peer_name is not None
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Sent, and lost if the connection is reset now."""
+        return 0
+
     def take_error(self) -> int:
         """Return the pending error and clear it."""
         error, self.error = self.error, 0

@@ -56,6 +56,11 @@ class Pipe:
         """Would epoll report room? sk_stream_is_writeable(): a third of the buffer must be free, not a byte."""
         return 2 * (self._sender.send_bytes - len(self._unsent)) >= len(self._unsent)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Taken, and not in the receiver's buffer yet: what a reset destroys."""
+        return len(self._unsent)
+
     def send(self, data: bytes) -> int:
         """Take what the send buffer has room for.
 

@@ -110,6 +110,10 @@ class SimulatedSocket:
         """Return the descriptor; -1 once it is closed."""
         return self._fd
 
+    def unsent_bytes(self) -> int:
+        """Return what SIOCOUTQ would say: see `reactor.unsent`."""
+        return self._description.unsent_bytes
+
     def close(self) -> None:
         """Give the descriptor back; legal twice. Files over it keep it open, as with a real one."""
         self._closes = True

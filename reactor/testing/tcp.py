@@ -68,6 +68,11 @@ class TcpEnd(Description):
         """Can our side still be shut?"""
         return self.state is State.OPEN and not self.write_shut
 
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Description`."""
+        return 0 if self.out is None else self.out.unsent_bytes + (self.write_shut and not self.eof_arrived)
+
     # -- what a program calls ---------------------------------------------------------------------------------------
 
     def mask(self) -> int:

@@ -10,6 +10,11 @@ MUTANTS = [
         "reactor/budget.py",
         [
             fault(
+                "relief-unnoticed", "engine.budget",
+                "        if self._has_room():\n            self._relax()\n            return\n", "",
+                f"{BUDGET}test_who_has_given_back_unnoticed_relieves_all_by_the_next_look",
+            ),
+            fault(
                 "holder-read-on", "engine.budget",
                 '            row.pause("budget")\n', "            pass\n",
                 f"{BUDGET}test_above_two_thirds_who_holds_something_is_not_read",

@@ -164,6 +164,26 @@ MUTANTS = [
         "reactor/coroutine_streams.py",
         [
             fault(
+                "task-takes-lines-ahead", "engine.late",
+                "if max_bytes is None and self.reader is self and self.inbox", "if max_bytes is None and self.inbox",
+                f"{SHORT}test_lines_that_a_task_takes_have_their_own_time_to_work",
+            ),
+            fault(
+                "refused-reader-switches-the-framing", "frame.switch",
+                "            if self.reader is not None and not (self.reader", "            if False and not (self.reader",
+                f"{STREAM}test_a_second_reader_that_is_refused_leaves_the_framing_of_the_first",
+            ),
+            fault(
+                "frame-cut-in-two", "frame.switch",
+                "            if self.framing.held_bytes and self.no_more is None:", "            if False:",
+                f"{STREAM}test_a_frame_that_was_begun_is_not_cut_in_two",
+            ),
+            fault(
+                "offered-to-who-has-shut", "engine.write",
+                "or self.half_close or self.transport is SHUT\n", "\n",
+                f"{STREAM}test_nothing_is_offered_to_a_row_whose_side_is_shut",
+            ),
+            fault(
                 "line-behind-an-answer-is-answered", "engine.late",
                 "                    self.wrote = False\n", "                    pass\n",
                 f"{SHORT}test_the_last_line_is_a_request_under_way_until_it_is_answered",

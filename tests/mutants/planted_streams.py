@@ -83,6 +83,26 @@ MUTANTS = [
         "reactor/settling.py",
         [
             fault(
+                "drain-cuts-what-is-on-its-way", "engine.linger",
+                "            if not self.outbox and not self._is_on_its_way():\n", "            if not self.outbox:\n",
+                "tests/test_drain.py::test_a_reply_on_its_way_arrives_though_the_next_request_crosses_the_end",
+            ),
+            fault(
+                "drain-cuts-what-lingers-on-its-way", "engine.linger",
+                "self.bytes_in == self.linger_from and not self._is_on_its_way():", "self.bytes_in == self.linger_from:",
+                "tests/test_drain.py::test_a_reply_on_its_way_arrives_though_the_next_request_crosses_the_end",
+            ),
+            fault(
+                "our-own-end-is-a-reply", "engine.drain",
+                "return unsent > (self.transport is SHUT)", "return unsent > 0",
+                "tests/test_drain.py::test_a_row_that_only_lingers_holds_a_drain_up_if_its_peer_still_sends",
+            ),
+            fault(
+                "unsent-is-nothing", "engine.linger",
+                "return bool(self.loop.now - self.since < self.limits.linger_s)", "return False",
+                "tests/test_drain.py::test_if_nobody_can_say_a_reply_has_the_time_that_it_always_has",
+            ),
+            fault(
                 "rest-of-a-write-never-sent", "engine.write",
                 "        wanted = WRITE if self.outbox else 0\n", "        wanted = 0\n",
                 f"{STREAMS}test_partial_writes_lose_nothing",
@@ -166,8 +186,18 @@ MUTANTS = [
         "reactor/connections.py",
         [
             fault(
+                "each-line-moves-on", "engine.late",
+                " or (deadline is not None and deadline <= self.since):", ":",
+                "tests/test_handled.py::test_who_has_always_another_line_has_no_more_time",
+            ),
+            fault(
+                "moves-on-without-a-note", "engine.late",
+                "            return False\n        self.since = self.loop.now\n", "            return False\n",
+                "tests/test_handled.py::test_who_has_always_another_line_has_no_more_time",
+            ),
+            fault(
                 "work-dies-of-an-older-deadline", "engine.late",
-                "return self.marked and self.live_phase() is not self.phase", "return False",
+                "        if not self.marked or self.live_phase() is self.phase or", "        if True or",
                 f"{ENDS}test_work_that_begins_in_the_turn_of_an_older_deadline_has_its_own_time",
                 f"{ENDS}test_a_request_that_begins_in_the_turn_of_the_idle_deadline_is_received",
             ),

@@ -185,7 +185,7 @@ MUTANTS = [
             ),
             fault(
                 "stock-though-it-speaks-of-finish", "way.hooks",
-                "        and not any(_speaks_of_finish(function.__code__) for function in _functions(kind))\n", "",
+                '        and not any("finish" in _names(function.__code__) for function in _functions(kind))\n', "",
                 f"{QUICK}test_a_finish_put_into_a_handler_runs",
             ),
             fault(
@@ -195,7 +195,7 @@ MUTANTS = [
             ),
             fault(
                 "stock-though-code-within-speaks-of-it", "way.hooks",
-                " or any(map(_speaks_of_finish, inner))", "",
+                ".union(*map(_names, inner))", "",
                 f"{QUICK}test_however_a_finish_is_put_into_a_handler_it_runs",
             ),
             fault(

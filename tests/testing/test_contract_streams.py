@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reactor.permissions import AF_UNIX
+from reactor.unsent import unsent_bytes
 from tests.testing.worlds import World
 
 READ, WRITE, BOTH = 1, 2, 3
@@ -532,3 +533,27 @@ def test_closing_while_connecting(world: World) -> None:
     first.close()
     assert world.accept(listener).recv(1) == b""
     assert code(listener.accept) == "EAGAIN"
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_is_sent_is_unsent_until_the_peer_has_it(world: World, ends: bool) -> None:
+    client, server = world.pair("tcp", SO_SNDBUF=16384, SO_RCVBUF=16384)
+    assert unsent_bytes(client) == 0
+    sent = client.send(b"x" * 100_000)
+    while world.ready(client, 0, WRITE):
+        sent += client.send(b"x" * 100_000)
+    if ends:
+        client.shutdown(socket.SHUT_WR)
+    left = unsent_bytes(client)
+    assert left is not None
+    assert 0 < left <= sent + ends
+    received = 0
+    while received < sent:
+        received += len(world.received(server, min(sent - received, 4096)))
+    if ends:
+        assert world.received(server, 1) == b""
+    for _ in range(1000):  # the kernel's acknowledgement may come a little later
+        if not unsent_bytes(client):
+            break
+        world.ready(client, 4, WRITE)
+    assert unsent_bytes(client) == 0
