@@ -156,7 +156,7 @@ class SettlingRow(ConnectionRow):
             self.expire()  # the reply has come, and the peer has said nothing since that a close would answer by a reset
 
     def _is_on_its_way(self) -> bool:
-        """Has the system of the peer still to take something that was sent? If nobody can say, it had as long as ever."""
+        """Has our system still to send something that it was given? If nobody can say, it had as long as ever."""
         unsent = unsent_bytes(self.sock) if self.bytes_out else 0
         if unsent is None:
             return bool(self.loop.now - self.since < self.limits.linger_s)

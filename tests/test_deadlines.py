@@ -153,6 +153,8 @@ def test_nor_does_it_spoil_the_books_when_the_stale_ones_are_dropped() -> None:
 def test_the_order_survives_the_dropping_of_stale_ones(seed: int) -> None:
     rng, deadlines = random.Random(seed), Deadlines()
     rows = guarded(deadlines, *rng.sample(range(10_000), 500))
+    soon = guarded(deadlines, -1)
+    assert list(deadlines.due(-1)) == soon  # now all others have entries in the heap
     for row in rng.sample(rows, 350):
         deadlines.forget(row)
     assert len(deadlines) < 400, "none was dropped"

@@ -419,7 +419,8 @@ def test_stop_before_the_deadline_of_an_earlier_one_may_shorten_it_to_nothing_be
 def test_a_drained_loop_can_be_run_again(loop: Reactor, connect: Any) -> None:
     for _ in range(3):
         client = connect(listen(loop, echo))
-        ask(loop, client, b"hello\n", b"hello\n")
+        for _ in range(2):  # the first may be answered in the very turn that accepts
+            ask(loop, client, b"hello\n", b"hello\n")
         loop.stop()
         report = loop.run()
         assert len(report.idle) == 1

@@ -167,9 +167,11 @@ def test_readiness_without_bytes_is_neither_an_end_nor_a_loss(loop: Reactor, con
     client = connect(listen(loop, echo))
     row = only(loop)
     turns(loop)
-    row.on_ready(READ)
-    turns(loop)
-    assert (row.end, row.no_more, row.bytes_in) == (None, None, 0)
+    for short in (READ, None):  # the short way, and the long one
+        row.short = short
+        row.on_ready(READ)
+        turns(loop)
+        assert (row.end, row.no_more, row.bytes_in) == (None, None, 0)
     ask(loop, client, b"one\n", b"one\n")
 
 

@@ -944,6 +944,20 @@ def test_a_slow_frame_is_not_settled_for_each_byte(loop: Reactor, slow: Any) -> 
         assert row.phase is Phase.IDLE
 
 
+def test_nor_is_one_of_a_framing_that_has_to_be_asked(loop: Reactor, connect: Any) -> None:
+    async def by_ten(stream: Stream) -> None:
+        while True:
+            stream.write(await stream.readexactly(10))
+
+    client = connect(listen(loop, by_ten))
+    row = only(loop)
+    turns(loop)
+    first, *later = dribble(loop, client, row, b"slow")
+    assert (first, later) == ((row.id,), [(), (), ()])
+    assert loop.buffered_bytes == 4
+    ask(loop, client, b"ly now", b"slowly now")
+
+
 def test_its_deadline_holds_all_the_same(loop: Reactor, clock: ManualClock, slow: Any) -> None:
     client, row = slow
     for _ in range(3):

@@ -111,7 +111,7 @@ class SimulatedSocket:
         return self._fd
 
     def unsent_bytes(self) -> int:
-        """Return what SIOCOUTQ would say: see `reactor.unsent`."""
+        """Return what SIOCOUTQNSD would say, and what is on its way, which a reset overtakes here: see `reactor.unsent`."""
         return self._description.unsent_bytes
 
     def close(self) -> None:

@@ -97,7 +97,17 @@ MUTANTS = [
             fault(
                 "slow-bytes-are-not-counted", "engine.budget",
                 "                    self.loop.budget.note(self)\n", "",
+                "tests/test_streams.py::test_nor_is_one_of_a_framing_that_has_to_be_asked",
+            ),
+            fault(
+                "bytes-of-a-frame-that-goes-on-are-not-counted", "engine.budget",
+                "self.loop.budget.grown(self, len(data))", "pass",
                 f"{BUDGET}test_an_unfinished_request_counts_until_it_is_answered",
+            ),
+            fault(
+                "each-byte-of-a-frame-that-goes-on-is-settled", "engine.rest",
+                "self.loop.budget.grown(self, len(data))", "self.mark()",
+                "tests/test_streams.py::test_a_slow_frame_is_not_settled_for_each_byte",
             ),
         ],
     ),

@@ -136,8 +136,8 @@ MUTANTS = [
             ),
             fault(
                 "connection-closed-by-the-handler", "handler.closed",
-                "                wfile.close()\n            self.rfile.close()\n",
-                "                wfile.close()\n            self.rfile.close()\n            self.connection.close()\n",
+                "            wfile.closed = True\n            self.rfile.close()\n",
+                "            wfile.closed = True\n            self.rfile.close()\n            self.connection.close()\n",
                 f"{STREAM}test_wfile_and_rfile_are_closed_at_the_end_and_the_connection_is_not",
             ),
             fault(

@@ -58,7 +58,7 @@ MUTANTS = [
                 "                    self.loop.budget.note(self)\n                    return",
                 "                    self.loop.budget.note(self)\n                    self.mark()\n"
                 "                    return",
-                f"{STREAMS}test_a_slow_frame_is_not_settled_for_each_byte",
+                f"{STREAMS}test_nor_is_one_of_a_framing_that_has_to_be_asked",
             ),
             fault(
                 "early-reply-answers-the-request", "engine.late",
