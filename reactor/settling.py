@@ -160,7 +160,7 @@ class SettlingRow(ConnectionRow):
         unsent = unsent_bytes(self.sock) if self.bytes_out else 0
         if unsent is None:
             return bool(self.loop.now - self.since < self.limits.linger_s)
-        return unsent > (self.transport is SHUT)  # our end of the stream counts as one byte
+        return unsent > 0
 
     def _drained(self) -> None:
         """No further request: the handler hears of it in the next turn, as of the end of its input."""

@@ -21,7 +21,7 @@ _LOSES = frozenset({socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)}
 
 
 def unsent_bytes(sock: Any) -> int | None:
-    """Return how many bytes wait in the kernel to be sent, the end of the stream being one; None: nobody can say."""
+    """Return how many bytes wait in the kernel to be sent; None: nobody can say."""
     own = getattr(sock, "unsent_bytes", None)
     if own is not None:
         return int(own())

@@ -71,7 +71,7 @@ class TcpEnd(Description):
     @property
     def unsent_bytes(self) -> int:
         """See `Description`."""
-        return 0 if self.out is None else self.out.unsent_bytes + (self.write_shut and not self.eof_arrived)
+        return 0 if self.out is None else self.out.unsent_bytes
 
     # -- what a program calls ---------------------------------------------------------------------------------------
 

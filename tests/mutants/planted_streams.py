@@ -93,11 +93,6 @@ MUTANTS = [
                 "tests/test_drain.py::test_a_reply_on_its_way_arrives_though_the_next_request_crosses_the_end",
             ),
             fault(
-                "our-own-end-is-a-reply", "engine.drain",
-                "return unsent > (self.transport is SHUT)", "return unsent > 0",
-                "tests/test_drain.py::test_a_row_that_only_lingers_holds_a_drain_up_if_its_peer_still_sends",
-            ),
-            fault(
                 "unsent-is-nothing", "engine.linger",
                 "return bool(self.loop.now - self.since < self.limits.linger_s)", "return False",
                 "tests/test_drain.py::test_if_nobody_can_say_a_reply_has_the_time_that_it_always_has",
