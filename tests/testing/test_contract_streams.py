@@ -85,7 +85,7 @@ def test_an_abstract_name_is_bytes(world: World) -> None:
 
 def test_an_abstract_name_outlives_a_connection_that_has_it(world: World) -> None:
     name = f"\0reactor-outlives-{id(world)}"
-    listener = world.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = world.socket(AF_UNIX, socket.SOCK_STREAM)
     listener.bind(name)
     listener.listen(1)
     for _ in range(2):
