@@ -80,7 +80,10 @@ class GreenRow(Row):
         Raises:
             TimeoutError: `until` has passed, or a limit of the row.
             EndOfStream: there will be no more input: the row was idle for too long, or the reactor drains.
+            OSError: the socket was detached, or a thread has closed it: the selector must not be asked for it.
         """
+        if self.sock.fileno() != self.fd:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self.no_more is not None and (interest & READ or not isinstance(self.no_more, EndOfStream)):
             raise self._told()
         stall_s = self.limits.write_stall_s if interest & WRITE else None

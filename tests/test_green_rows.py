@@ -1,6 +1,7 @@
 """Rows of handlers in greenlets: phases, limits, drains and ends, and that nothing is left of them."""
 
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -647,6 +648,82 @@ def test_a_descriptor_closed_behind_our_back_is_an_error_of_its_handler(
     assert receive_all(loop, client) == b""
     listener.server.errors.clear()
     logged()
+
+
+def test_a_read_after_detach_is_an_error_of_its_handler_and_leaves_no_strict_loop(
+    clock: ManualClock, connect: Any
+) -> None:
+    def handle(sock: Any) -> None:
+        sock.recv(100)  # cut short: the next one waits before it asks the kernel
+        os.close(sock.detach())
+        sock.recv(100)
+
+    with Reactor(clock=clock, strict=True) as loop, serving(loop) as serve:  # strict as in serve_forever
+        listener = serve(handle)
+        client = connect(listener)
+        client.sendall(b"hello")
+        turn_until(loop, lambda: listener.server.errors)
+        error = took(listener, OSError)
+        assert isinstance(error, OSError)
+        assert error.errno == errno.EBADF
+        turn_until(loop, lambda: not streams(loop))
+        assert loop.green_rows == {}
+
+
+def test_a_handler_that_polls_hears_of_a_socket_that_a_thread_has_closed(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock
+) -> None:
+    heard: list[BaseException] = []
+
+    def handle(sock: Any) -> None:
+        sock.recv(100)
+        sock.settimeout(1)
+        waits.append(sock)
+        while not heard or isinstance(heard[-1], TimeoutError):
+            try:
+                sock.recv(100)
+            except OSError as error:
+                heard.append(error)
+
+    waits: list[Any] = []
+    client = connect(serve(handle))
+    client.sendall(b"hello")
+    turn_until(loop, lambda: waits)
+    turns(loop)
+    Running(waits[0].close).join()
+    clock.advance(1.1)
+    turn_until(loop, lambda: not streams(loop))
+    assert [type(error) for error in heard] == [TimeoutError, OSError]
+    assert heard[-1].errno == errno.EBADF  # type: ignore[attr-defined]
+
+
+class Full(selectors.SelectSelector):
+    """Has no room for more when it is told so, as epoll has none over max_user_watches."""
+
+    full = False
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().register(fileobj, events, data)
+
+
+def test_a_selector_without_room_costs_the_connection_and_not_a_strict_loop(
+    clock: ManualClock, connect: Any, logged: Any
+) -> None:
+    selector = Full()
+    with Reactor(clock=clock, strict=True, selector=selector) as loop, serving(loop) as serve:
+        listener = serve(echo)
+        loop.step(0)  # its own descriptors come first
+        selector.full = True
+        client = connect(listener)
+        turn_until(loop, lambda: listener.server.errors)
+        took(listener, OSError)
+        with pytest.raises(ConnectionResetError):
+            receive_all(loop, client)
+        selector.full = False
+        ask(loop, connect(listener), b"x", b"x")
+        assert "cannot watch descriptor" in logged()[0].getMessage()
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_NOFILE"), reason="needs descriptors over 1023")

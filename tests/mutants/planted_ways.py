@@ -13,6 +13,8 @@ FAILING = f"{EITHER}test_error_is_handled_then_the_request_is_shut_down_once"
 REFUSED = f"{EITHER}test_refused_request_is_shut_down_once"
 EXIT = f"{EITHER}test_exit_in_a_handler_leaves_the_loop"
 NAGLE = f"{EITHER}test_small_replies_are_sent_at_once"
+ROWS = "tests/test_green_rows.py::"
+SOCKETS = "tests/test_green_sockets.py::"
 QUICK = "tests/test_quick_handlers.py::"
 READS_ON = f"{QUICK}test_who_reads_on_keeps_the_connection_and_who_does_not_ends_it"
 
@@ -293,6 +295,11 @@ MUTANTS = [
                 "green-timeout-for-ever", "way.talk",
                 "return None if timeout_s is None else float(self.loop.clock.now() + timeout_s)", "return None",
                 f"{GREENLET}test_timeout_is_the_handlers_own",
+            ),
+            fault(
+                "green-waits-for-a-closed-descriptor", "way.shared",
+                "        if self.sock.fileno() != self.fd:\n", "        if False:\n",
+                f"{ROWS}test_a_handler_that_polls_hears_of_a_socket_that_a_thread_has_closed",
             ),
             fault(
                 "green-never-resumed", "way.talk",
