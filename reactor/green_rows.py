@@ -11,7 +11,8 @@ Rules:
 2. A greenlet is resumed by the loop only: from `on_ready`, `expire` and `on_again`, never inside of settle.
 3. What is waited for is noted and marked; settle sets the interest, as for every row. A level-triggered socket that
    nobody waits for would spin.
-4. A handler that is out of time hears of it once, by a TimeoutError; if it waits again, it is cancelled.
+4. A handler that is out of time hears of it once, by a TimeoutError; if it waits again, it is cancelled. Whoever else
+   waits for its row gets an OSError: it has done nothing wrong.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class GreenRow(Row):
         if self.sock.fileno() != self.fd:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self.no_more is not None and (interest & READ or not isinstance(self.no_more, EndOfStream)):
-            raise self._told()
+            raise self._told(green)
         stall_s = self.limits.write_stall_s if interest & WRITE else None
         green.stalls_at = None if stall_s is None else self.loop.now + stall_s
         green.interest, green.until, green.waits_on = interest, until, self
@@ -95,10 +96,15 @@ class GreenRow(Row):
             green.row.mark()  # if that is another one, it works while its handler waits here
         green.leave()
 
-    def _told(self) -> BaseException:
-        """Return `no_more` anew: its traceback would hold the socket, and files of it, as long as the row."""
+    def _told(self, green: Handler) -> BaseException:
+        """Return `no_more` anew: its traceback would hold the socket, and files of it, as long as the row.
+
+        Only the row's own handler is cancelled with it: for any other that uses the socket, the connection is gone.
+        """
         error = self.no_more
-        return EndOfStream(error.cause) if isinstance(error, EndOfStream) else Cancelled(str(error))
+        if isinstance(error, EndOfStream):
+            return EndOfStream(error.cause)
+        return Cancelled(str(error)) if green is self.green else ConnectionAbortedError(errno.ECONNABORTED, str(error))
 
     def forget(self, green: Handler) -> None:
         """The greenlet waits no longer."""
@@ -165,7 +171,7 @@ class GreenRow(Row):
             if green.waits_on is self and gone:
                 green.resume(OSError(errno.EBADF, f"{self} was closed"))
             elif green.waits_on is self and self.no_more is not None and green.interest & READ:
-                green.resume(self._told())
+                green.resume(self._told(green))
         if self.end is End.ABORTED and self.green is not None:
             self.green.resume(Cancelled(f"{self} was aborted: {self.detail}"))
 
@@ -196,7 +202,7 @@ class GreenRow(Row):
             greens += (self.green,)  # it waits for another row
         for green in greens:
             if green.waits_on is not None:
-                green.resume(self._told() if idle else TimeoutError(f"{self}: {error}"))
+                green.resume(self._told(green) if idle else TimeoutError(f"{self}: {error}"))
 
     def stop_requested(self) -> None:
         """The reactor drains: an idle row finds the end of its input."""

@@ -1038,3 +1038,86 @@ def test_a_reset_while_the_handler_only_peeks(loop: Reactor, serve: Any, connect
     reset(client)
     until_gone(loop, row)
     took(listener, ConnectionResetError)
+
+
+def says_goodbye(sockets: list[Any], left: list[Any]) -> Callable[[Any], None]:
+    """Give a handler that has no end: told of its limit, it writes to another client who does not read."""
+
+    def handle(sock: Any) -> None:
+        sockets.append(sock)
+        try:
+            while sock.recv(10):
+                pass
+        finally:
+            try:
+                sockets[0].sendall(BIG)
+            finally:
+                left.append(1)
+
+    return handle
+
+
+@pytest.mark.parametrize("first", ["waits already", "comes later"])
+@pytest.mark.parametrize("does", [lambda sock: sock.sendall(BIG), lambda sock: sock.recv(10)], ids=["sends", "receives"])
+def test_who_uses_the_socket_of_a_handler_that_is_out_of_time_is_not_cancelled(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock, does: Any, first: str
+) -> None:
+    sockets: list[Any] = []
+    heard: list[BaseException] = []
+    left: list[int] = []
+
+    def silent(sock: Any) -> None:
+        sockets.append(sock)
+        sock.recv(10)
+
+    def innocent(sock: Any) -> None:
+        sock.recv(1)
+        try:
+            does(sockets[1])
+        except BaseException as error:
+            heard.append(error)
+        sock.sendall(b".")
+
+    connect(serve(silent, idle_s=None), receive_buffer=4096)
+    turn_until(loop, lambda: len(sockets) == 1)
+    late = connect(serve(says_goodbye(sockets, left), request_s=30), receive_buffer=4096)
+    turn_until(loop, lambda: len(sockets) == 2)
+    client = connect(serve(innocent, idle_s=None, request_s=None, write_stall_s=None))
+    late.sendall(b"x")
+    row = loop.green_rows[sockets[1].fileno()]
+    turn_until(loop, lambda: row.bytes_in)
+    if first == "waits already":
+        client.sendall(b"?")
+        turn_until(loop, lambda: len(row.waiters) == 2)
+    clock.advance(30.1)
+    turns(loop)
+    if first == "comes later":
+        client.sendall(b"?")
+    assert receive(loop, client, 1) == b"."
+    assert not left
+    assert isinstance(heard[0], OSError), repr(heard[0])
+
+
+def test_who_waits_for_a_row_that_is_aborted_hears_of_an_error(loop: Reactor, serve: Any, connect: Any) -> None:
+    sockets: list[Any] = []
+    heard: list[BaseException] = []
+
+    def victim(sock: Any) -> None:
+        sockets.append(sock)
+        sock.recv(10)
+
+    def other(sock: Any) -> None:
+        try:
+            sockets[0].recv(10)
+        except BaseException as error:
+            heard.append(error)
+
+    connect(serve(victim))
+    turn_until(loop, lambda: sockets)
+    row = only(loop)
+    connect(serve(other))
+    turn_until(loop, lambda: len(row.waiters) == 2)
+    row.abort("enough")
+    turn_until(loop, lambda: heard)
+    assert isinstance(heard[0], ConnectionAbortedError)
+    assert "enough" in str(heard[0])

@@ -302,6 +302,11 @@ MUTANTS = [
                 f"{ROWS}test_a_handler_that_polls_hears_of_a_socket_that_a_thread_has_closed",
             ),
             fault(
+                "green-cancels-the-innocent", "way.shared",
+                " if green is self.green else ConnectionAbortedError(errno.ECONNABORTED, str(error))\n", "\n",
+                f"{ROWS}test_who_uses_the_socket_of_a_handler_that_is_out_of_time_is_not_cancelled",
+            ),
+            fault(
                 "green-never-resumed", "way.talk",
                 "            if green.interest & ready and green.waits_on is self:\n                green.resume()\n",
                 "            if green.interest & ready and green.waits_on is self:\n                pass\n",
