@@ -46,7 +46,7 @@ class GreenRow(Row):
 
     way = "greenlet"
     __slots__ = (
-        "acceptor", "budget", "dry", "eof", "green", "lingered", "lingers", "moved", "moves", "no_more", "owing",
+        "acceptor", "budget", "dry", "eof", "green", "late", "lingered", "lingers", "moved", "moves", "no_more", "owing",
         "request_at", "request_from", "shut", "timeout_s", "waiters",
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ class GreenRow(Row):
         self.no_more: BaseException | None = None  # what a read finds instead of waiting
         self.timeout_s: float | None = None  # of the socket, as settimeout has it
         self.owing = False  # something was received and nothing sent since
+        self.late: OSError | None = None  # of a receive that had something to return first
         self.dry = False  # the last receive took all there was, or all of its share: wait before the next one
         self.budget = limits.bytes_per_turn  # left of it: who never has to wait must let others have their turn
         self.eof = self.shut = False  # of the peer's side, of ours
@@ -85,6 +86,12 @@ class GreenRow(Row):
         """
         if self.sock.fileno() != self.fd:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if self.late is not None and interest & READ:
+            error, self.late, self.dry = self.late, None, False
+            try:
+                raise error
+            finally:
+                del error  # in a cycle with its traceback, as in `Handler.leave`
         if self.no_more is not None and (interest & READ or not isinstance(self.no_more, EndOfStream)):
             raise self._told(green)
         stall_s = self.limits.write_stall_s if interest & WRITE else None
@@ -154,7 +161,7 @@ class GreenRow(Row):
         if self.phase is Phase.LINGERING:
             self._discard()
             return
-        self.dry = False
+        self.dry = self.late is not None
         self.budget = self.limits.bytes_per_turn
         self.mark()
         for green in tuple(self.waiters):

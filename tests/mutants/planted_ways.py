@@ -272,6 +272,21 @@ MUTANTS = [
                 SLOW,
             ),
             fault(
+                "green-urgent-data-waits", "way.shared",
+                "AT_ONCE = DONTWAIT | ASIDE\n", "AT_ONCE = DONTWAIT\n",
+                f"{SOCKETS}test_urgent_data_and_errors_are_asked_for_at_once",
+            ),
+            fault(
+                "green-loses-an-iterators-rest", "way.socket",
+                "        buffers, ancdata = list(buffers), list(ancdata)  #", "        #",
+                f"{SOCKETS}test_a_message_of_an_iterator_is_sent_whole",
+            ),
+            fault(
+                "green-forgets-an-error", "way.socket",
+                "                    row.late, row.dry = error.with_traceback(None), True\n", "",
+                f"{SOCKETS}test_an_error_behind_what_came_first_is_raised_by_the_next_receive",
+            ),
+            fault(
                 "green-send-loses-a-byte", "way.shared",
                 "rest = memoryview(rest)[count:]", "rest = memoryview(rest)[count + 1 :]",
                 SLOW,
