@@ -7,6 +7,7 @@ that sockets block there as ordinary ones do.
 
 from __future__ import annotations
 
+import contextvars
 import os
 import socket
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Handler(greenlet):
 
     def __init__(self, loop: Any, acceptor: Any, run: Callable[..., Any]) -> None:
         super().__init__(run)
+        self.gr_context = contextvars.copy_context()  # the loop's: `spawn` asks it whose turn runs; the values are its own
         self.loop, self.acceptor, self.generation, self.thread = loop, acceptor, _generation, thread_id()
         self.row: GreenRow | None = None
         self.rows: list[GreenRow] = []

@@ -304,6 +304,16 @@ MUTANTS = [
         ],
     ),
     *planted(
+        "reactor/green_handlers.py",
+        [
+            fault(
+                "green-without-context", "way.talk",
+                "        self.gr_context = contextvars.copy_context()", "        #",
+                "tests/test_greenlet_hosts.py::test_a_handler_has_the_loops_context_and_values_of_its_own",
+            ),
+        ],
+    ),
+    *planted(
         "reactor/green_rows.py",
         [
             fault(
