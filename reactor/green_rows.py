@@ -13,12 +13,15 @@ Rules:
    nobody waits for would spin.
 4. A handler that is out of time hears of it once, by a TimeoutError; if it waits again, it is cancelled. Whoever else
    waits for its row gets an OSError: it has done nothing wrong.
+5. What a handler opens itself (TLS to another server) has a row, too, but is no client: no time of the listener and no
+   drain ends it. The time for work of the handler's own row goes on meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import socket
 import struct
@@ -47,11 +50,13 @@ class GreenRow(Row):
     way = "greenlet"
     __slots__ = (
         "acceptor", "budget", "dry", "eof", "green", "late", "lingered", "lingers", "moved", "moves", "no_more", "owing",
-        "request_at", "request_from", "shut", "timeout_s", "waiters",
+        "own", "request_at", "request_from", "shut", "timeout_s", "waiters",
     )  # fmt: skip
 
     def __init__(self, green: Handler, sock: Any, listener: str, limits: Limits, sockaddr: Any = None) -> None:
         loop, self.acceptor = green.loop, green.acceptor
+        self.own = green.row is None  # the connection that was accepted, and not one that its handler has opened
+        limits = limits if self.own else _without_times(limits)
         self.green: Handler | None = green  # None: the handler has ended
         self.waiters: list[Handler] = []  # nearly always one: a socket may be shared, as between threads
         self.no_more: BaseException | None = None  # what a read finds instead of waiting
@@ -67,7 +72,8 @@ class GreenRow(Row):
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         green.rows.append(self)
         loop.green_rows[self.fd] = self
-        self.acceptor.joined(self)
+        if self.own:
+            self.acceptor.joined(self)
 
     # -- what the socket's methods call, in the greenlet ------------------------------------------------------------
 
@@ -212,7 +218,9 @@ class GreenRow(Row):
                 green.resume(self._told(green) if idle else TimeoutError(f"{self}: {error}"))
 
     def stop_requested(self) -> None:
-        """The reactor drains: an idle row finds the end of its input."""
+        """The reactor drains: an idle row finds the end of its input; what a handler has opened serves its request."""
+        if not self.own:
+            return
         if self.phase is Phase.LINGERING and not self.lingered:
             self.expire()  # as in `streams`
         elif self.phase is Phase.IDLE and self.no_more is None:
@@ -319,7 +327,8 @@ class GreenRow(Row):
     def _gone(self) -> None:
         self._let_go()
         super()._gone()
-        self.acceptor.left(self)
+        if self.own:
+            self.acceptor.left(self)
 
     def expel(self, detail: str) -> None:
         """Settling has failed; whoever waits hears of it."""
@@ -330,6 +339,14 @@ class GreenRow(Row):
     def waiting_at(self) -> str | None:
         """Where the handler waits, as file:line."""
         return None if self.green is None else self.green.waiting_at
+
+
+@functools.lru_cache(maxsize=64)
+def _without_times(limits: Limits) -> Limits:
+    """Return the limits for what a handler has opened itself: its peer is no client, and has the time that others get."""
+    return limits.replace(
+        handshake_s=None, idle_s=None, request_s=None, request_bytes_per_s=None, work_s=None, write_stall_s=None
+    )
 
 
 def row_of(sock: Any, green: Handler) -> GreenRow:

@@ -1,8 +1,9 @@
 """TLS sockets that block only the greenlet which uses them.
 
 What it is: `Green` for `ssl.SSLSocket`, whose handshake, reads and writes wait in the loop for what TLS asks for: a write
-may have to wait for bytes, and a read for room. What it is not: a transport of the engine. A handler's own SSLContext
-makes these sockets, for a context can be told what to make (`SSLContext.sslsocket_class`).
+may have to wait for bytes, and a read for room. So do connect and accept of those that a handler makes. What it is not: a
+transport of the engine. A handler's own SSLContext makes these sockets, for a context can be told what to make
+(`SSLContext.sslsocket_class`).
 
 Rule: OpenSSL waits in C unless the descriptor is non-blocking, so these are, as long as their handler runs. In another
 thread, and when the handler has left one open, they block again.
@@ -126,6 +127,49 @@ class GreenTls(Green, ssl.SSLSocket):
             if row is not None:
                 row.timeout_s = timeout_s
                 self._apply(row)
+
+    def connect(self: Any, addr: Any) -> None:
+        """As `SSLSocket.connect`: its second call reports what became of the first."""
+        green = current()
+        if green is None:
+            block(self)
+            _Tls.connect(self, addr)
+            return
+        row = row_of(self, green)
+        self._apply(row)
+        until = row.deadline_of(row.timeout_s)
+        while True:
+            try:
+                _Tls.connect(self, addr)
+            except BlockingIOError:
+                if row.timeout_s == 0:
+                    raise
+            else:
+                return
+            row.wait(WRITE, green, until)
+
+    def connect_ex(self: Any, addr: Any) -> int:
+        """As `SSLSocket.connect_ex`."""
+        if current() is None:
+            block(self)
+            return _Tls.connect_ex(self, addr)  # type: ignore[no-any-return]
+        try:
+            GreenTls.connect(self, addr)
+        except OSError as error:
+            if self._connected or isinstance(error, socket.gaierror):  # of the handshake, of the name
+                raise
+            return errno.EAGAIN if isinstance(error, TimeoutError) and error.errno is None else error.errno or 0
+        return 0
+
+    def accept(self: Any) -> Any:
+        """As `SSLSocket.accept`; of a socket that the handler listens on: the loop's listeners have rows already."""
+        green = current()
+        if green is None or green.row is None or green.acceptor.sock is self:
+            return _Tls.accept(self)
+        try:
+            return GreenTls._call(self, READ, _Tls.accept)
+        except EndOfStream as error:
+            raise ConnectionAbortedError(errno.ECONNABORTED, f"nobody is accepted: {error}") from error
 
     def unwrap(self: Any) -> Any:
         """As `SSLSocket.unwrap`."""

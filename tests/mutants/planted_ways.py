@@ -15,6 +15,7 @@ EXIT = f"{EITHER}test_exit_in_a_handler_leaves_the_loop"
 NAGLE = f"{EITHER}test_small_replies_are_sent_at_once"
 ROWS = "tests/test_green_rows.py::"
 SOCKETS = "tests/test_green_sockets.py::"
+OPENED = "tests/test_green_tls.py::test_no_time_of_the_clients_and_no_drain_ends_what_a_handler_opens"
 QUICK = "tests/test_quick_handlers.py::"
 READS_ON = f"{QUICK}test_who_reads_on_keeps_the_connection_and_who_does_not_ends_it"
 
@@ -330,6 +331,16 @@ MUTANTS = [
                 "green-cancels-the-innocent", "way.shared",
                 " if green is self.green else ConnectionAbortedError(errno.ECONNABORTED, str(error))\n", "\n",
                 f"{ROWS}test_who_uses_the_socket_of_a_handler_that_is_out_of_time_is_not_cancelled",
+            ),
+            fault(
+                "green-times-what-a-handler-opens", "way.shared",
+                "        limits = limits if self.own else _without_times(limits)\n", "",
+                f"{OPENED}[time]",
+            ),
+            fault(
+                "green-drains-what-a-handler-opens", "way.shared",
+                "        if not self.own:\n            return\n", "",
+                f"{OPENED}[drain]",
             ),
             fault(
                 "green-never-resumed", "way.talk",
