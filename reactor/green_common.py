@@ -27,6 +27,16 @@ class Green:
 
     ungreen: type[socket.socket] | None = None  # the class without this one
 
+    def fileno(self: Any) -> int:
+        """As `socket.fileno`; whoever asks may give the descriptor to a child or duplicate it, as `dup` does."""
+        fd: int = _plain.fileno(self)
+        green = current()
+        if green is not None:
+            row = green.loop.green_rows.get(fd)
+            if row is not None and row.sock is self:
+                row.shared = True
+        return fd
+
     def settimeout(self: Any, timeout_s: float | None) -> None:
         """As `socket.settimeout`; the real socket's own stays None, for one that is set makes it non-blocking."""
         green = current()
@@ -52,7 +62,7 @@ class Green:
     def gettimeout(self: Any) -> float | None:
         """As `socket.gettimeout`."""
         green = current()
-        row = None if green is None else green.loop.green_rows.get(self.fileno())
+        row = None if green is None else green.loop.green_rows.get(_plain.fileno(self))
         if row is None or row.sock is not self:
             if green is None:
                 block(self)
@@ -108,7 +118,7 @@ def block(sock: Any) -> None:
 def _unwatched(sock: Any) -> GreenRow | None:
     """Take a socket out of the selector and return its row, if it has one in this greenlet's loop."""
     green = current()
-    row: GreenRow | None = None if green is None else green.loop.green_rows.get(sock.fileno())
+    row: GreenRow | None = None if green is None else green.loop.green_rows.get(_plain.fileno(sock))
     if row is None or row.sock is not sock:
         return None
     row.loop.demultiplexer.set(row, 0)

@@ -35,6 +35,8 @@ from .settling import EVENTS
 from .table import READ, WRITE, Row
 from .transports import PLAIN
 
+_fileno: Any = socket.socket.fileno  # a green socket's own says that somebody has asked
+
 
 class GreenRow(Row):
     """One connection.
@@ -50,7 +52,7 @@ class GreenRow(Row):
     way = "greenlet"
     __slots__ = (
         "acceptor", "budget", "dry", "eof", "green", "late", "lingered", "lingers", "moved", "moves", "no_more", "owing",
-        "own", "request_at", "request_from", "shut", "timeout_s", "waiters",
+        "own", "request_at", "request_from", "shared", "shut", "timeout_s", "waiters",
     )  # fmt: skip
 
     def __init__(self, green: Handler, sock: Any, listener: str, limits: Limits, sockaddr: Any = None) -> None:
@@ -66,6 +68,7 @@ class GreenRow(Row):
         self.dry = False  # the last receive took all there was, or all of its share: wait before the next one
         self.budget = limits.bytes_per_turn  # left of it: who never has to wait must let others have their turn
         self.eof = self.shut = False  # of the peer's side, of ours
+        self.shared = False  # the handler has asked for the descriptor: what comes may be for somebody else
         self.lingers, self.lingered = True, 0  # wait for the peer's end when ours is shut; bytes discarded meanwhile
         self.request_at, self.request_from = loop.now, 0  # when the request under way began, and bytes_in before it
         self.moves = self.moved = 0  # calls that succeeded; bytes in both directions when the row was last settled
@@ -90,7 +93,7 @@ class GreenRow(Row):
             EndOfStream: there will be no more input: the row was idle for too long, or the reactor drains.
             OSError: the socket was detached, or a thread has closed it: the selector must not be asked for it.
         """
-        if self.sock.fileno() != self.fd:
+        if _fileno(self.sock) != self.fd:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self.late is not None and interest & READ:
             error, self.late, self.dry = self.late, None, False
@@ -292,10 +295,10 @@ class GreenRow(Row):
             self.stop_requested()
 
     def _end(self) -> None:
-        """The handler has ended: close, and linger if it has said goodbye to a peer that may still be sending."""
+        """The handler has ended: close, and linger if it has said goodbye to a peer that may still be sending to nobody."""
         self.advance(EVENT_OF_END[self.end or End.FINISHED])
         if self.phase is Phase.FLUSHING:
-            lingers = self.sock is not None and self.shut and not self.eof and self.lingers
+            lingers = self.sock is not None and self.shut and not self.eof and self.lingers and not self.shared
             self.advance(Event.FLUSHED if lingers else Event.DONE)
 
     def _discard(self) -> None:
@@ -351,13 +354,13 @@ def _without_times(limits: Limits) -> Limits:
 
 def row_of(sock: Any, green: Handler) -> GreenRow:
     """Return the row of a socket that a greenlet uses; a new one for a socket that it has made itself."""
-    fd = sock.fileno()
+    fd = _fileno(sock)
     if fd < 0:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     row: GreenRow | None = green.loop.green_rows.get(fd)
     if row is not None and row.sock is not sock:
-        if row.sock.fileno() == fd or row.green is None:  # a descriptor that was closed behind our back
+        if _fileno(row.sock) == fd or row.green is None:  # a descriptor that was closed behind our back
             row = None
         else:
-            row.sock = sock  # the one before was detached: wrapped by TLS, say
+            row.sock, row.shared = sock, False  # the one before was detached: wrapped by TLS, say
     return row or GreenRow(green, sock, green.acceptor.listener, green.acceptor.limits)

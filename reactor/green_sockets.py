@@ -11,7 +11,8 @@ Rules:
    a thread or through dup2 (the flag belongs to the open file, which they share).
 2. Outside of a handler's greenlet (in a thread that was given the socket, in a forked child) every method is the
    inherited one, which blocks. Nothing is buffered here, so there is nothing to flush first.
-3. A socket that is closed is closed by its row, at the end of the batch, after lingering if our side was shut.
+3. A socket that is closed is closed by its row, at the end of the batch, after lingering if our side was shut; but not if
+   its handler has asked for the descriptor: what comes then may be for a child or a duplicate.
 4. When its handler has ended and left it open, it is an ordinary socket again.
 """
 

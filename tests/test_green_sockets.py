@@ -1116,6 +1116,45 @@ def test_a_duplicate_has_a_row_of_its_own_while_the_handler_lasts(loop: Reactor,
     turn_until(loop, lambda: streams(loop) == [])
 
 
+@pytest.mark.parametrize("duplicate", [lambda sock: sock.dup(), lambda sock: socket.socket(fileno=os.dup(sock.fileno()))])
+def test_bytes_for_whom_a_handler_has_given_its_descriptor_are_not_discarded(
+    loop: Reactor, serve: Any, connect: Any, duplicate: Any
+) -> None:
+    kept: list[Any] = []
+
+    def handle(sock: Any) -> None:
+        sock.recv(1)
+        kept.append(duplicate(sock))
+
+    client = connect(serve(handle))
+    client.sendall(b"x")
+    turn_until(loop, lambda: kept)
+    for _ in range(3):
+        client.sendall(b"y" * 100)
+        turns(loop)
+    client.close()
+    assert streams(loop) == []
+    with kept[0].makefile("rb") as file:
+        assert file.read() == b"y" * 300
+    kept[0].close()
+
+
+def test_what_the_library_asks_of_a_socket_is_no_reason_not_to_linger(loop: Reactor, serve: Any, connect: Any) -> None:
+    def handle(sock: Any) -> None:
+        sock.settimeout(5)
+        assert sock.gettimeout() == 5
+        sock.recv(1)
+        with sock.makefile("rb") as file:
+            file.read(1)
+        sock.sendall(b".")
+
+    client = connect(serve(handle))
+    client.sendall(b"xyz")
+    row = only(loop)
+    turn_until(loop, lambda: row.phase is Phase.LINGERING)
+    client.close()
+
+
 # -- sharing ----------------------------------------------------------------------------------------------------------
 
 

@@ -593,6 +593,16 @@ def test_a_drain_ends_an_idle_connection_at_once(
     assert client.receive(1) == b""
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_nobody_has_been_given_a_descriptor_by_the_handshake(
+    loop: Reactor, serve: Any, secure: Any, context: ssl.SSLContext, place: Any
+) -> None:
+    client = secure(serve(echo, place(context)))
+    client.send(b"hello")
+    assert client.receive(5) == b"HELLO"
+    assert [row.shared for row in streams(loop)] == [False]  # so that it lingers
+
+
 def test_reading_nothing_is_no_end(loop: Reactor, serve: Any, secure: Any, context: ssl.SSLContext) -> None:
     rows: list[bool] = []
 

@@ -324,7 +324,7 @@ MUTANTS = [
             ),
             fault(
                 "green-waits-for-a-closed-descriptor", "way.shared",
-                "        if self.sock.fileno() != self.fd:\n", "        if False:\n",
+                "        if _fileno(self.sock) != self.fd:\n", "        if False:\n",
                 f"{ROWS}test_a_handler_that_polls_hears_of_a_socket_that_a_thread_has_closed",
             ),
             fault(
@@ -341,6 +341,11 @@ MUTANTS = [
                 "green-drains-what-a-handler-opens", "way.shared",
                 "        if not self.own:\n            return\n", "",
                 f"{OPENED}[drain]",
+            ),
+            fault(
+                "green-takes-a-childs-bytes", "way.socket",
+                "self.lingers and not self.shared\n", "self.lingers\n",
+                f"{SOCKETS}test_bytes_for_whom_a_handler_has_given_its_descriptor_are_not_discarded",
             ),
             fault(
                 "green-never-resumed", "way.talk",
