@@ -27,6 +27,14 @@ _Tls: Any = ssl.SSLSocket
 _settimeout, _gettimeout = socket.socket.settimeout, socket.socket.gettimeout
 
 
+class _NothingYet(ssl.SSLWantReadError, BlockingIOError):
+    """What a non-blocking TLS socket raises, and what any other does."""
+
+
+class _NoRoom(ssl.SSLWantWriteError, BlockingIOError):
+    """The same of a write."""
+
+
 class GreenTls(Green, ssl.SSLSocket):
     """What an SSLSocket gains."""
 
@@ -39,6 +47,7 @@ class GreenTls(Green, ssl.SSLSocket):
             block(self)
             return function(self, *args)
         row = row_of(self, green)
+        kind: type[BlockingIOError]
         if _gettimeout(self) != 0:
             self._apply(row)
         until = row.deadline_of(row.timeout_s)
@@ -48,13 +57,13 @@ class GreenTls(Green, ssl.SSLSocket):
             try:
                 return function(self, *args)
             except ssl.SSLWantReadError:
-                wanted = READ
+                wanted, kind, number = READ, _NothingYet, int(ssl.SSL_ERROR_WANT_READ)
             except ssl.SSLWantWriteError:
-                wanted = WRITE
+                wanted, kind, number = WRITE, _NoRoom, int(ssl.SSL_ERROR_WANT_WRITE)
             except BlockingIOError:  # before the handshake, or after unwrap()
-                wanted = interest
+                wanted, kind, number = interest, BlockingIOError, errno.EAGAIN
             if row.timeout_s == 0:
-                raise BlockingIOError(errno.EAGAIN, f"{row} has nothing for this read or no room for this write")
+                raise kind(number, f"{row} has nothing for this read or no room for this write")
             row.wait(wanted, green, until)
 
     def _apply(self: Any, row: GreenRow) -> None:

@@ -373,6 +373,9 @@ def test_timeouts_of_reads_and_writes(
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.recv(10)
+        with pytest.raises(ssl.SSLWantReadError) as wants:
+            sock.recv(10)
+        assert wants.value.errno == ssl.SSL_ERROR_WANT_READ
         sock.settimeout(None)
         assert sock.getblocking()
         with contextlib.suppress(ConnectionResetError):  # for the client has left much unread
@@ -390,6 +393,26 @@ def test_timeouts_of_reads_and_writes(
     assert raised == ["timed out", "timed out", "write"]
     client.sock.close()
     turn_until(loop, lambda: not [row for row in streams(loop) if row.phase is Phase.IDLE])
+
+
+def test_a_write_that_must_not_wait_does_not(
+    loop: Reactor, serve: Any, secure: Any, context: ssl.SSLContext
+) -> None:
+    raised: list[OSError] = []
+
+    def handle(sock: Any) -> None:
+        sock.setblocking(False)
+        try:
+            while True:
+                sock.send(BIG)
+        except BlockingIOError as error:
+            raised.append(error)
+
+    client = secure(serve(handle, accepting(context)), receive_buffer=4096)
+    turn_until(loop, lambda: raised)
+    assert isinstance(raised[0], ssl.SSLWantWriteError)
+    assert raised[0].errno == ssl.SSL_ERROR_WANT_WRITE
+    client.sock.close()
 
 
 def test_unwrap_gives_plain_text_again(loop: Reactor, serve: Any, secure: Any, context: ssl.SSLContext) -> None:
