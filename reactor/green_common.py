@@ -18,6 +18,7 @@ _plain: Any = socket.socket
 # The attribute of a TLS socket that is non-blocking for its handler: what its timeout is to be for anybody else.
 HANDLERS_TIMEOUT = "_handlers_timeout"
 _NONE_SET = object()
+TOO_LONG_S = 2**63 / 1e9  # CPython counts nanoseconds in 64 bits
 
 
 class Green:
@@ -26,6 +27,12 @@ class Green:
     __slots__ = ()
 
     ungreen: type[socket.socket] | None = None  # the class without this one
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        """As multiprocessing reduces the class without this one: it looks that up by the exact class."""
+        reduction: Any = sys.modules.get("multiprocessing.reduction")
+        reduce = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(self.ungreen)
+        return _plain.__reduce_ex__(self, protocol) if reduce is None else reduce(self)
 
     def fileno(self: Any) -> int:
         """As `socket.fileno`; whoever asks may give the descriptor to a child or duplicate it, as `dup` does."""
@@ -46,6 +53,10 @@ class Green:
             return
         if timeout_s is not None and timeout_s < 0:
             raise ValueError("Timeout value out of range")
+        if timeout_s is not None and not timeout_s < TOO_LONG_S:
+            if timeout_s != timeout_s:
+                raise ValueError("Invalid value NaN (not a number)")
+            raise OverflowError("timestamp too large to convert to C PyTime_t")
         row = row_of(self, green)
         row.timeout_s = timeout_s
         self._apply(row)

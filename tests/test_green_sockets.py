@@ -6,10 +6,13 @@ import errno
 import fcntl
 import io
 import os
+import pickle
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_sharer
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import pytest
@@ -748,6 +751,13 @@ def test_wrong_timeouts_are_refused(loop: Reactor, serve: Any, connect: Any) -> 
     def handle(sock: Any) -> None:
         with pytest.raises(ValueError, match="Timeout value out of range"):
             sock.settimeout(-1)
+        with pytest.raises(ValueError, match="Invalid value NaN"):
+            sock.settimeout(float("nan"))
+        for too_long in (1e30, float("inf")):
+            with pytest.raises(OverflowError):
+                sock.settimeout(too_long)
+        sock.settimeout(9e9)
+        sock.settimeout(None)
         with pytest.raises(TypeError):
             sock.settimeout("soon")
         assert sock.gettimeout() is None
@@ -1153,6 +1163,24 @@ def test_what_the_library_asks_of_a_socket_is_no_reason_not_to_linger(loop: Reac
     row = only(loop)
     turn_until(loop, lambda: row.phase is Phase.LINGERING)
     client.close()
+
+
+def test_a_socket_is_pickled_for_another_process_as_ever(loop: Reactor, serve: Any, connect: Any) -> None:
+    pickled: list[bytes] = []
+
+    def handle(sock: Any) -> None:
+        pickled.append(bytes(ForkingPickler.dumps(sock)))
+        sock.recv(1)
+
+    client = connect(serve(handle))
+    turn_until(loop, lambda: pickled)
+    with pickle.loads(pickled[0]) as copy:
+        assert type(copy) is socket.socket
+        copy.sendall(b"from a process")
+        assert receive(loop, client, 14) == b"from a process"
+    resource_sharer.stop(timeout=5)
+    client.sendall(b".")
+    turn_until(loop, lambda: not streams(loop))
 
 
 # -- sharing ----------------------------------------------------------------------------------------------------------

@@ -298,6 +298,11 @@ MUTANTS = [
         "reactor/green_common.py",
         [
             fault(
+                "green-not-pickled", "way.socket",
+                " if reduce is None else reduce(self)\n", "\n",
+                f"{SOCKETS}test_a_socket_is_pickled_for_another_process_as_ever",
+            ),
+            fault(
                 "green-nonblocking-for-everybody", "way.socket",
                 "_plain.settimeout(self, 0.0 if row.timeout_s == 0 else None)", "_plain.settimeout(self, 0.0)",
                 f"{GREENLET}test_request_is_the_blocking_socket_that_get_request_returned",
