@@ -106,5 +106,12 @@ def _in_child() -> None:
     _generation += 1
 
 
+def _in_parent() -> None:
+    """After a fork: the child may go on reading what the handler that forked it has open, so that must not linger."""
+    green = current()
+    for row in () if green is None else green.rows:
+        row.shared = True
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_in_child, after_in_parent=_in_parent)

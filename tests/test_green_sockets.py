@@ -1149,6 +1149,38 @@ def test_bytes_for_whom_a_handler_has_given_its_descriptor_are_not_discarded(
     kept[0].close()
 
 
+@needs_fork
+def test_bytes_for_a_child_that_a_handler_has_forked_are_not_discarded(loop: Reactor, serve: Any, connect: Any) -> None:
+    kept: list[tuple[int, Any]] = []
+
+    def handle(sock: Any) -> None:
+        sock.recv(1)
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                theirs.recv(1)  # when all has come, and the parent has had its chance to take it
+                with sock.makefile("rb") as file:
+                    theirs.sendall(file.read())
+            finally:
+                os._exit(0)
+        theirs.close()
+        kept.append((pid, ours))
+
+    client = connect(serve(handle))
+    client.sendall(b"x")
+    turn_until(loop, lambda: kept)
+    client.sendall(b"y" * 300)
+    client.shutdown(socket.SHUT_WR)
+    turns(loop)
+    pid, end = kept[0]
+    with end, end.makefile("rb") as file:
+        end.sendall(b".")
+        assert file.read() == b"y" * 300
+    os.waitpid(pid, 0)
+    assert streams(loop) == []
+
+
 def test_what_the_library_asks_of_a_socket_is_no_reason_not_to_linger(loop: Reactor, serve: Any, connect: Any) -> None:
     def handle(sock: Any) -> None:
         sock.settimeout(5)
