@@ -12,7 +12,8 @@ import sys
 from typing import Any
 
 from .green_handlers import current
-from .green_rows import GreenRow, row_of
+from .green_lookup import row_of
+from .green_rows import GreenRow
 
 _plain: Any = socket.socket
 # The attribute of a TLS socket that is non-blocking for its handler: what its timeout is to be for anybody else.

@@ -13,16 +13,13 @@ Rules:
    nobody waits for would spin.
 4. A handler that is out of time hears of it once, by a TimeoutError; if it waits again, it is cancelled. Whoever else
    waits for its row gets an OSError: it has done nothing wrong.
-5. What a handler opens itself (TLS to another server) has a row, too, but is no client: no time of the listener and no
-   drain ends it. The time for work of the handler's own row goes on meanwhile.
+5. What a handler opens itself is no client: it is nobody's member, and no drain ends it. See `green_lookup`, too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import os
 import socket
 import struct
 from typing import Any
@@ -34,8 +31,6 @@ from .phases import EVENT_OF_END, RULES, End, Event, Phase
 from .settling import EVENTS
 from .table import READ, WRITE, Row
 from .transports import PLAIN
-
-_fileno: Any = socket.socket.fileno  # a green socket's own says that somebody has asked
 
 
 class GreenRow(Row):
@@ -58,13 +53,12 @@ class GreenRow(Row):
     def __init__(self, green: Handler, sock: Any, listener: str, limits: Limits, sockaddr: Any = None) -> None:
         loop, self.acceptor = green.loop, green.acceptor
         self.own = green.row is None  # the connection that was accepted, and not one that its handler has opened
-        limits = limits if self.own else _without_times(limits)
         self.green: Handler | None = green  # None: the handler has ended
         self.waiters: list[Handler] = []  # nearly always one: a socket may be shared, as between threads
         self.no_more: BaseException | None = None  # what a read finds instead of waiting
         self.timeout_s: float | None = None  # of the socket, as settimeout has it
         self.owing = False  # something was received and nothing sent since
-        self.late: OSError | None = None  # of a receive that had something to return first
+        self.late: list[OSError] | None = None  # of a receive that had something to return first
         self.dry = False  # the last receive took all there was, or all of its share: wait before the next one
         self.budget = limits.bytes_per_turn  # left of it: who never has to wait must let others have their turn
         self.eof = self.shut = False  # of the peer's side, of ours
@@ -93,14 +87,11 @@ class GreenRow(Row):
             EndOfStream: there will be no more input: the row was idle for too long, or the reactor drains.
             OSError: the socket was detached, or a thread has closed it: the selector must not be asked for it.
         """
-        if _fileno(self.sock) != self.fd:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if self.late is not None and interest & READ:
-            error, self.late, self.dry = self.late, None, False
-            try:
-                raise error
-            finally:
-                del error  # in a cycle with its traceback, as in `Handler.leave`
+        if socket.socket.fileno(self.sock) != self.fd:  # the inherited one: see `Green.fileno`
+            raise OSError(errno.EBADF, f"{self} was closed")
+        if self.late and interest & READ:
+            self.dry = False
+            raise self.late.pop()
         if self.no_more is not None and (interest & READ or not isinstance(self.no_more, EndOfStream)):
             raise self._told(green)
         stall_s = self.limits.write_stall_s if interest & WRITE else None
@@ -113,10 +104,7 @@ class GreenRow(Row):
         green.leave()
 
     def _told(self, green: Handler) -> BaseException:
-        """Return `no_more` anew: its traceback would hold the socket, and files of it, as long as the row.
-
-        Only the row's own handler is cancelled with it: for any other that uses the socket, the connection is gone.
-        """
+        """Return `no_more` anew, whose traceback would hold the socket; only the row's own handler is cancelled with it."""
         error = self.no_more
         if isinstance(error, EndOfStream):
             return EndOfStream(error.cause)
@@ -170,7 +158,7 @@ class GreenRow(Row):
         if self.phase is Phase.LINGERING:
             self._discard()
             return
-        self.dry = self.late is not None
+        self.dry = bool(self.late)
         self.budget = self.limits.bytes_per_turn
         self.mark()
         for green in tuple(self.waiters):
@@ -222,11 +210,9 @@ class GreenRow(Row):
 
     def stop_requested(self) -> None:
         """The reactor drains: an idle row finds the end of its input; what a handler has opened serves its request."""
-        if not self.own:
-            return
         if self.phase is Phase.LINGERING and not self.lingered:
             self.expire()  # as in `streams`
-        elif self.phase is Phase.IDLE and self.no_more is None:
+        elif self.own and self.phase is Phase.IDLE and self.no_more is None:
             self.lingers = self.since >= self.loop.now  # an earlier reply has arrived: no reset could destroy it
             self.no_more = EndOfStream("drain")
             self.requeue()
@@ -342,25 +328,3 @@ class GreenRow(Row):
     def waiting_at(self) -> str | None:
         """Where the handler waits, as file:line."""
         return None if self.green is None else self.green.waiting_at
-
-
-@functools.lru_cache(maxsize=64)
-def _without_times(limits: Limits) -> Limits:
-    """Return the limits for what a handler has opened itself: its peer is no client, and has the time that others get."""
-    return limits.replace(
-        handshake_s=None, idle_s=None, request_s=None, request_bytes_per_s=None, work_s=None, write_stall_s=None
-    )
-
-
-def row_of(sock: Any, green: Handler) -> GreenRow:
-    """Return the row of a socket that a greenlet uses; a new one for a socket that it has made itself."""
-    fd = _fileno(sock)
-    if fd < 0:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    row: GreenRow | None = green.loop.green_rows.get(fd)
-    if row is not None and row.sock is not sock:
-        if _fileno(row.sock) == fd or row.green is None:  # a descriptor that was closed behind our back
-            row = None
-        else:
-            row.sock, row.shared = sock, False  # the one before was detached: wrapped by TLS, say
-    return row or GreenRow(green, sock, green.acceptor.listener, green.acceptor.limits)

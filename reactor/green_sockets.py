@@ -28,7 +28,8 @@ from typing import Any
 from .errors import EndOfStream
 from .green_common import Green
 from .green_handlers import current
-from .green_rows import GreenRow, row_of
+from .green_lookup import row_of
+from .green_rows import GreenRow
 from .table import READ, WRITE
 
 # Linux, BSD, macOS; not Windows: see `greenlet_hosts`. A bare number: `|` of the enum is a call of Python code.
@@ -149,7 +150,7 @@ class GreenPlain(Green, socket.socket):
                     if not at:
                         raise
                     row = row_of(self, green)  # what came before it first; the next receive raises it
-                    row.late, row.dry = error.with_traceback(None), True
+                    row.late, row.dry = [error.with_traceback(None)], True
                     break
                 at += count
                 if not count or never or self.gettimeout() is not None:

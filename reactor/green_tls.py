@@ -20,7 +20,8 @@ from typing import Any
 from .errors import EndOfStream
 from .green_common import HANDLERS_TIMEOUT, Green, block
 from .green_handlers import current
-from .green_rows import GreenRow, row_of
+from .green_lookup import row_of
+from .green_rows import GreenRow
 from .table import READ, WRITE
 
 _Tls: Any = ssl.SSLSocket

@@ -284,7 +284,7 @@ MUTANTS = [
             ),
             fault(
                 "green-forgets-an-error", "way.socket",
-                "                    row.late, row.dry = error.with_traceback(None), True\n", "",
+                "                    row.late, row.dry = [error.with_traceback(None)], True\n", "",
                 f"{SOCKETS}test_an_error_behind_what_came_first_is_raised_by_the_next_receive",
             ),
             fault(
@@ -320,6 +320,16 @@ MUTANTS = [
         ],
     ),
     *planted(
+        "reactor/green_lookup.py",
+        [
+            fault(
+                "green-times-what-a-handler-opens", "way.shared",
+                "limits if green.row is None else without_times(limits)", "limits",
+                f"{OPENED}[time]",
+            ),
+        ],
+    ),
+    *planted(
         "reactor/green_rows.py",
         [
             fault(
@@ -329,7 +339,7 @@ MUTANTS = [
             ),
             fault(
                 "green-waits-for-a-closed-descriptor", "way.shared",
-                "        if _fileno(self.sock) != self.fd:\n", "        if False:\n",
+                "        if socket.socket.fileno(self.sock) != self.fd:", "        if False:",
                 f"{ROWS}test_a_handler_that_polls_hears_of_a_socket_that_a_thread_has_closed",
             ),
             fault(
@@ -338,13 +348,8 @@ MUTANTS = [
                 f"{ROWS}test_who_uses_the_socket_of_a_handler_that_is_out_of_time_is_not_cancelled",
             ),
             fault(
-                "green-times-what-a-handler-opens", "way.shared",
-                "        limits = limits if self.own else _without_times(limits)\n", "",
-                f"{OPENED}[time]",
-            ),
-            fault(
                 "green-drains-what-a-handler-opens", "way.shared",
-                "        if not self.own:\n            return\n", "",
+                "        elif self.own and self.phase", "        elif self.phase",
                 f"{OPENED}[drain]",
             ),
             fault(
