@@ -12,12 +12,14 @@ import sys
 from typing import Any
 
 from .green_handlers import current
-from .green_rows import GreenRow, row_of
+from .green_lookup import row_of
+from .green_rows import GreenRow
 
 _plain: Any = socket.socket
 # The attribute of a TLS socket that is non-blocking for its handler: what its timeout is to be for anybody else.
 HANDLERS_TIMEOUT = "_handlers_timeout"
 _NONE_SET = object()
+TOO_LONG_S = 2**63 / 1e9  # CPython counts nanoseconds in 64 bits
 
 
 class Green:
@@ -26,6 +28,22 @@ class Green:
     __slots__ = ()
 
     ungreen: type[socket.socket] | None = None  # the class without this one
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        """As multiprocessing reduces the class without this one: it looks that up by the exact class."""
+        reduction: Any = sys.modules.get("multiprocessing.reduction")
+        reduce = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(self.ungreen)
+        return _plain.__reduce_ex__(self, protocol) if reduce is None else reduce(self)
+
+    def fileno(self: Any) -> int:
+        """As `socket.fileno`; whoever asks may give the descriptor to a child or duplicate it, as `dup` does."""
+        fd: int = _plain.fileno(self)
+        green = current()
+        if green is not None:
+            row = green.loop.green_rows.get(fd)
+            if row is not None and row.sock is self:
+                row.shared = True
+        return fd
 
     def settimeout(self: Any, timeout_s: float | None) -> None:
         """As `socket.settimeout`; the real socket's own stays None, for one that is set makes it non-blocking."""
@@ -36,6 +54,10 @@ class Green:
             return
         if timeout_s is not None and timeout_s < 0:
             raise ValueError("Timeout value out of range")
+        if timeout_s is not None and not timeout_s < TOO_LONG_S:
+            if timeout_s != timeout_s:
+                raise ValueError("Invalid value NaN (not a number)")
+            raise OverflowError("timestamp too large to convert to C PyTime_t")
         row = row_of(self, green)
         row.timeout_s = timeout_s
         self._apply(row)
@@ -52,7 +74,7 @@ class Green:
     def gettimeout(self: Any) -> float | None:
         """As `socket.gettimeout`."""
         green = current()
-        row = None if green is None else green.loop.green_rows.get(self.fileno())
+        row = None if green is None else green.loop.green_rows.get(_plain.fileno(self))
         if row is None or row.sock is not self:
             if green is None:
                 block(self)
@@ -108,7 +130,7 @@ def block(sock: Any) -> None:
 def _unwatched(sock: Any) -> GreenRow | None:
     """Take a socket out of the selector and return its row, if it has one in this greenlet's loop."""
     green = current()
-    row: GreenRow | None = None if green is None else green.loop.green_rows.get(sock.fileno())
+    row: GreenRow | None = None if green is None else green.loop.green_rows.get(_plain.fileno(sock))
     if row is None or row.sock is not sock:
         return None
     row.loop.demultiplexer.set(row, 0)

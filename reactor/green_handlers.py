@@ -7,6 +7,7 @@ that sockets block there as ordinary ones do.
 
 from __future__ import annotations
 
+import contextvars
 import os
 import socket
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Handler(greenlet):
 
     def __init__(self, loop: Any, acceptor: Any, run: Callable[..., Any]) -> None:
         super().__init__(run)
+        self.gr_context = contextvars.copy_context()  # the loop's: `spawn` asks it whose turn runs; the values are its own
         self.loop, self.acceptor, self.generation, self.thread = loop, acceptor, _generation, thread_id()
         self.row: GreenRow | None = None
         self.rows: list[GreenRow] = []
@@ -104,5 +106,12 @@ def _in_child() -> None:
     _generation += 1
 
 
+def _in_parent() -> None:
+    """After a fork: the child may go on reading what the handler that forked it has open, so that must not linger."""
+    green = current()
+    for row in () if green is None else green.rows:
+        row.shared = True
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_in_child, after_in_parent=_in_parent)

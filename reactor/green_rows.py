@@ -11,14 +11,15 @@ Rules:
 2. A greenlet is resumed by the loop only: from `on_ready`, `expire` and `on_again`, never inside of settle.
 3. What is waited for is noted and marked; settle sets the interest, as for every row. A level-triggered socket that
    nobody waits for would spin.
-4. A handler that is out of time hears of it once, by a TimeoutError; if it waits again, it is cancelled.
+4. A handler that is out of time hears of it once, by a TimeoutError; if it waits again, it is cancelled. Whoever else
+   waits for its row gets an OSError: it has done nothing wrong.
+5. What a handler opens itself is no client: it is nobody's member, and no drain ends it. See `green_lookup`, too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
 import struct
 from typing import Any
@@ -45,27 +46,31 @@ class GreenRow(Row):
 
     way = "greenlet"
     __slots__ = (
-        "acceptor", "budget", "dry", "eof", "green", "lingered", "lingers", "moved", "moves", "no_more", "owing",
-        "request_at", "request_from", "shut", "timeout_s", "waiters",
+        "acceptor", "budget", "dry", "eof", "green", "late", "lingered", "lingers", "moved", "moves", "no_more", "owing",
+        "own", "request_at", "request_from", "shared", "shut", "timeout_s", "waiters",
     )  # fmt: skip
 
     def __init__(self, green: Handler, sock: Any, listener: str, limits: Limits, sockaddr: Any = None) -> None:
         loop, self.acceptor = green.loop, green.acceptor
+        self.own = green.row is None  # the connection that was accepted, and not one that its handler has opened
         self.green: Handler | None = green  # None: the handler has ended
         self.waiters: list[Handler] = []  # nearly always one: a socket may be shared, as between threads
         self.no_more: BaseException | None = None  # what a read finds instead of waiting
         self.timeout_s: float | None = None  # of the socket, as settimeout has it
         self.owing = False  # something was received and nothing sent since
+        self.late: list[OSError] | None = None  # of a receive that had something to return first
         self.dry = False  # the last receive took all there was, or all of its share: wait before the next one
         self.budget = limits.bytes_per_turn  # left of it: who never has to wait must let others have their turn
         self.eof = self.shut = False  # of the peer's side, of ours
+        self.shared = False  # the handler has asked for the descriptor: what comes may be for somebody else
         self.lingers, self.lingered = True, 0  # wait for the peer's end when ours is shut; bytes discarded meanwhile
         self.request_at, self.request_from = loop.now, 0  # when the request under way began, and bytes_in before it
         self.moves = self.moved = 0  # calls that succeeded; bytes in both directions when the row was last settled
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         green.rows.append(self)
         loop.green_rows[self.fd] = self
-        self.acceptor.joined(self)
+        if self.own:
+            self.acceptor.joined(self)
 
     # -- what the socket's methods call, in the greenlet ------------------------------------------------------------
 
@@ -80,9 +85,15 @@ class GreenRow(Row):
         Raises:
             TimeoutError: `until` has passed, or a limit of the row.
             EndOfStream: there will be no more input: the row was idle for too long, or the reactor drains.
+            OSError: the socket was detached, or a thread has closed it: the selector must not be asked for it.
         """
+        if socket.socket.fileno(self.sock) != self.fd:  # the inherited one: see `Green.fileno`
+            raise OSError(errno.EBADF, f"{self} was closed")
+        if self.late and interest & READ:
+            self.dry = False
+            raise self.late.pop()
         if self.no_more is not None and (interest & READ or not isinstance(self.no_more, EndOfStream)):
-            raise self._told()
+            raise self._told(green)
         stall_s = self.limits.write_stall_s if interest & WRITE else None
         green.stalls_at = None if stall_s is None else self.loop.now + stall_s
         green.interest, green.until, green.waits_on = interest, until, self
@@ -92,10 +103,12 @@ class GreenRow(Row):
             green.row.mark()  # if that is another one, it works while its handler waits here
         green.leave()
 
-    def _told(self) -> BaseException:
-        """Return `no_more` anew: its traceback would hold the socket, and files of it, as long as the row."""
+    def _told(self, green: Handler) -> BaseException:
+        """Return `no_more` anew, whose traceback would hold the socket; only the row's own handler is cancelled with it."""
         error = self.no_more
-        return EndOfStream(error.cause) if isinstance(error, EndOfStream) else Cancelled(str(error))
+        if isinstance(error, EndOfStream):
+            return EndOfStream(error.cause)
+        return Cancelled(str(error)) if green is self.green else ConnectionAbortedError(errno.ECONNABORTED, str(error))
 
     def forget(self, green: Handler) -> None:
         """The greenlet waits no longer."""
@@ -145,7 +158,7 @@ class GreenRow(Row):
         if self.phase is Phase.LINGERING:
             self._discard()
             return
-        self.dry = False
+        self.dry = bool(self.late)
         self.budget = self.limits.bytes_per_turn
         self.mark()
         for green in tuple(self.waiters):
@@ -162,7 +175,7 @@ class GreenRow(Row):
             if green.waits_on is self and gone:
                 green.resume(OSError(errno.EBADF, f"{self} was closed"))
             elif green.waits_on is self and self.no_more is not None and green.interest & READ:
-                green.resume(self._told())
+                green.resume(self._told(green))
         if self.end is End.ABORTED and self.green is not None:
             self.green.resume(Cancelled(f"{self} was aborted: {self.detail}"))
 
@@ -193,13 +206,13 @@ class GreenRow(Row):
             greens += (self.green,)  # it waits for another row
         for green in greens:
             if green.waits_on is not None:
-                green.resume(self._told() if idle else TimeoutError(f"{self}: {error}"))
+                green.resume(self._told(green) if idle else TimeoutError(f"{self}: {error}"))
 
     def stop_requested(self) -> None:
-        """The reactor drains: an idle row finds the end of its input."""
+        """The reactor drains: an idle row finds the end of its input; what a handler has opened serves its request."""
         if self.phase is Phase.LINGERING and not self.lingered:
             self.expire()  # as in `streams`
-        elif self.phase is Phase.IDLE and self.no_more is None:
+        elif self.own and self.phase is Phase.IDLE and self.no_more is None:
             self.lingers = self.since >= self.loop.now  # an earlier reply has arrived: no reset could destroy it
             self.no_more = EndOfStream("drain")
             self.requeue()
@@ -268,10 +281,10 @@ class GreenRow(Row):
             self.stop_requested()
 
     def _end(self) -> None:
-        """The handler has ended: close, and linger if it has said goodbye to a peer that may still be sending."""
+        """The handler has ended: close, and linger if it has said goodbye to a peer that may still be sending to nobody."""
         self.advance(EVENT_OF_END[self.end or End.FINISHED])
         if self.phase is Phase.FLUSHING:
-            lingers = self.sock is not None and self.shut and not self.eof and self.lingers
+            lingers = self.sock is not None and self.shut and not self.eof and self.lingers and not self.shared
             self.advance(Event.FLUSHED if lingers else Event.DONE)
 
     def _discard(self) -> None:
@@ -303,7 +316,8 @@ class GreenRow(Row):
     def _gone(self) -> None:
         self._let_go()
         super()._gone()
-        self.acceptor.left(self)
+        if self.own:
+            self.acceptor.left(self)
 
     def expel(self, detail: str) -> None:
         """Settling has failed; whoever waits hears of it."""
@@ -314,17 +328,3 @@ class GreenRow(Row):
     def waiting_at(self) -> str | None:
         """Where the handler waits, as file:line."""
         return None if self.green is None else self.green.waiting_at
-
-
-def row_of(sock: Any, green: Handler) -> GreenRow:
-    """Return the row of a socket that a greenlet uses; a new one for a socket that it has made itself."""
-    fd = sock.fileno()
-    if fd < 0:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    row: GreenRow | None = green.loop.green_rows.get(fd)
-    if row is not None and row.sock is not sock:
-        if row.sock.fileno() == fd or row.green is None:  # a descriptor that was closed behind our back
-            row = None
-        else:
-            row.sock = sock  # the one before was detached: wrapped by TLS, say
-    return row or GreenRow(green, sock, green.acceptor.listener, green.acceptor.limits)

@@ -11,7 +11,8 @@ Rules:
    a thread or through dup2 (the flag belongs to the open file, which they share).
 2. Outside of a handler's greenlet (in a thread that was given the socket, in a forked child) every method is the
    inherited one, which blocks. Nothing is buffered here, so there is nothing to flush first.
-3. A socket that is closed is closed by its row, at the end of the batch, after lingering if our side was shut.
+3. A socket that is closed is closed by its row, at the end of the batch, after lingering if our side was shut; but not if
+   its handler has asked for the descriptor: what comes then may be for a child or a duplicate.
 4. When its handler has ended and left it open, it is an ordinary socket again.
 """
 
@@ -27,13 +28,17 @@ from typing import Any
 from .errors import EndOfStream
 from .green_common import Green
 from .green_handlers import current
-from .green_rows import GreenRow, row_of
+from .green_lookup import row_of
+from .green_rows import GreenRow
 from .table import READ, WRITE
 
 # Linux, BSD, macOS; not Windows: see `greenlet_hosts`. A bare number: `|` of the enum is a call of Python code.
 DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
 WAITALL = int(getattr(socket, "MSG_WAITALL", 0))
 PEEK = int(socket.MSG_PEEK)
+# What no system waits for, and what says nothing of ordinary bytes: the urgent byte, and errors that were reported.
+ASIDE = int(getattr(socket, "MSG_OOB", 0)) | int(getattr(socket, "MSG_ERRQUEUE", 0))
+AT_ONCE = DONTWAIT | ASIDE
 
 _plain: Any = socket.socket  # not super(): see `green_common`
 
@@ -50,7 +55,7 @@ class GreenPlain(Green, socket.socket):
             return function(self, *args)
         row = row_of(self, green)
         until = row.deadline_of(row.timeout_s)
-        never = row.timeout_s == 0 or flags & DONTWAIT
+        never = row.timeout_s == 0 or flags & (AT_ONCE if interest & READ else DONTWAIT)
         first = never or not (row.dry if interest & READ else row.budget <= 0)
         while True:
             if first:
@@ -70,7 +75,7 @@ class GreenPlain(Green, socket.socket):
     def recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As `socket.recv_into`."""
         green = current()
-        size = nbytes or len(buffer)
+        size = nbytes or _size(buffer)
         if green is None or not size:
             return _plain.recv_into(self, buffer, nbytes, flags)  # type: ignore[no-any-return]
         if flags & WAITALL:
@@ -78,7 +83,7 @@ class GreenPlain(Green, socket.socket):
         row = green.row
         if row is None or row.sock is not self:
             row = row_of(self, green)
-        until, never = row.deadline_of(row.timeout_s), row.timeout_s == 0 or flags & DONTWAIT
+        until, never = row.deadline_of(row.timeout_s), row.timeout_s == 0 or flags & AT_ONCE
         while True:
             if not row.dry or never:
                 try:
@@ -105,7 +110,7 @@ class GreenPlain(Green, socket.socket):
         row = green.row
         if row is None or row.sock is not self:
             row = row_of(self, green)
-        until, never = row.deadline_of(row.timeout_s), row.timeout_s == 0 or flags & DONTWAIT
+        until, never = row.deadline_of(row.timeout_s), row.timeout_s == 0 or flags & AT_ONCE
         while True:
             if not row.dry or never:
                 try:
@@ -123,7 +128,7 @@ class GreenPlain(Green, socket.socket):
 
     def _note(self, row: GreenRow, count: int, size: int, flags: int) -> None:
         """A receive has returned `count` bytes; one that was cut short has emptied the socket."""
-        if flags & PEEK:
+        if flags & (PEEK | ASIDE):
             return  # the bytes are where they were
         row.dry = 0 < count < size
         if count:
@@ -133,17 +138,20 @@ class GreenPlain(Green, socket.socket):
 
     def _recv_whole_into(self: Any, buffer: Any, nbytes: int, flags: int) -> int:
         """MSG_WAITALL: receive until the buffer is full; for the kernel, MSG_DONTWAIT cancels it."""
-        never, flags = flags & (PEEK | DONTWAIT), flags & ~WAITALL
-        at = 0
+        never, flags = flags & (PEEK | AT_ONCE), flags & ~WAITALL
+        at, green = 0, current()
+        assert green is not None  # its callers have asked
         with memoryview(buffer) as given, given.cast("B") as view:
             size = nbytes or view.nbytes
             while at < size:
                 try:
                     count = GreenPlain.recv_into(self, view[at:size], 0, flags)
-                except OSError:
+                except OSError as error:
                     if not at:
                         raise
-                    break  # what came before it first
+                    row = row_of(self, green)  # what came before it first; the next receive raises it
+                    row.late, row.dry = [error.with_traceback(None)], True
+                    break
                 at += count
                 if not count or never or self.gettimeout() is not None:
                     break  # as in CPython, where a timeout makes the descriptor non-blocking
@@ -157,7 +165,7 @@ class GreenPlain(Green, socket.socket):
     def recvfrom_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
         """As `socket.recvfrom_into`."""
         args = buffer, nbytes, flags | _now()
-        return GreenPlain._message(self, _plain.recvfrom_into, args, nbytes or len(buffer), flags, (0, None))
+        return GreenPlain._message(self, _plain.recvfrom_into, args, nbytes or _size(buffer), flags, (0, None))
 
     def recvmsg(self: Any, bufsize: int, ancbufsize: int = 0, flags: int = 0) -> Any:
         """As `socket.recvmsg`."""
@@ -168,7 +176,7 @@ class GreenPlain(Green, socket.socket):
         """As `socket.recvmsg_into`."""
         buffers = list(buffers)  # of an iterator, a second try would find nothing
         args = buffers, ancbufsize, flags | _now()
-        size = sum(len(buffer) for buffer in buffers)
+        size = sum(_size(buffer) for buffer in buffers)
         return GreenPlain._message(self, _plain.recvmsg_into, args, size, flags, (0, [], 0, None))
 
     def _message(self: Any, function: Callable[..., Any], args: Any, size: int, flags: int, nothing: Any) -> Any:
@@ -229,6 +237,7 @@ class GreenPlain(Green, socket.socket):
 
     def sendmsg(self: Any, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
         """As `socket.sendmsg`."""
+        buffers, ancdata = list(buffers), list(ancdata)  # of an iterator, a second try would find nothing
         args = buffers, ancdata, flags | _now(), address
         count: int = GreenPlain._call(self, WRITE, flags, _plain.sendmsg, *args)
         _note_sent(self, count)
@@ -242,6 +251,14 @@ class GreenPlain(Green, socket.socket):
             if os.fstat(file.fileno()).st_size:
                 file.seek(offset)  # os.sendfile starts there; `send` starts where the file stands if offset is 0
         return self._sendfile_use_send(file, offset, count)  # type: ignore[no-any-return]
+
+
+def _size(buffer: Any) -> int:
+    """Return what is received at most: a structure of ctypes is a buffer without len()."""
+    try:
+        return len(buffer)
+    except TypeError:
+        return memoryview(buffer).nbytes
 
 
 def _note_sent(sock: Any, count: int) -> None:

@@ -1,8 +1,9 @@
 """TLS sockets that block only the greenlet which uses them.
 
 What it is: `Green` for `ssl.SSLSocket`, whose handshake, reads and writes wait in the loop for what TLS asks for: a write
-may have to wait for bytes, and a read for room. What it is not: a transport of the engine. A handler's own SSLContext
-makes these sockets, for a context can be told what to make (`SSLContext.sslsocket_class`).
+may have to wait for bytes, and a read for room. So do connect and accept of those that a handler makes. What it is not: a
+transport of the engine. A handler's own SSLContext makes these sockets, for a context can be told what to make
+(`SSLContext.sslsocket_class`).
 
 Rule: OpenSSL waits in C unless the descriptor is non-blocking, so these are, as long as their handler runs. In another
 thread, and when the handler has left one open, they block again.
@@ -19,11 +20,20 @@ from typing import Any
 from .errors import EndOfStream
 from .green_common import HANDLERS_TIMEOUT, Green, block
 from .green_handlers import current
-from .green_rows import GreenRow, row_of
+from .green_lookup import row_of
+from .green_rows import GreenRow
 from .table import READ, WRITE
 
 _Tls: Any = ssl.SSLSocket
 _settimeout, _gettimeout = socket.socket.settimeout, socket.socket.gettimeout
+
+
+class _NothingYet(ssl.SSLWantReadError, BlockingIOError):
+    """What a non-blocking TLS socket raises, and what any other does."""
+
+
+class _NoRoom(ssl.SSLWantWriteError, BlockingIOError):
+    """The same of a write."""
 
 
 class GreenTls(Green, ssl.SSLSocket):
@@ -38,6 +48,7 @@ class GreenTls(Green, ssl.SSLSocket):
             block(self)
             return function(self, *args)
         row = row_of(self, green)
+        kind: type[BlockingIOError]
         if _gettimeout(self) != 0:
             self._apply(row)
         until = row.deadline_of(row.timeout_s)
@@ -47,13 +58,13 @@ class GreenTls(Green, ssl.SSLSocket):
             try:
                 return function(self, *args)
             except ssl.SSLWantReadError:
-                wanted = READ
+                wanted, kind, number = READ, _NothingYet, int(ssl.SSL_ERROR_WANT_READ)
             except ssl.SSLWantWriteError:
-                wanted = WRITE
+                wanted, kind, number = WRITE, _NoRoom, int(ssl.SSL_ERROR_WANT_WRITE)
             except BlockingIOError:  # before the handshake, or after unwrap()
-                wanted = interest
+                wanted, kind, number = interest, BlockingIOError, errno.EAGAIN
             if row.timeout_s == 0:
-                raise BlockingIOError(errno.EAGAIN, f"{row} has nothing for this read or no room for this write")
+                raise kind(number, f"{row} has nothing for this read or no room for this write")
             row.wait(wanted, green, until)
 
     def _apply(self: Any, row: GreenRow) -> None:
@@ -126,6 +137,49 @@ class GreenTls(Green, ssl.SSLSocket):
             if row is not None:
                 row.timeout_s = timeout_s
                 self._apply(row)
+
+    def connect(self: Any, addr: Any) -> None:
+        """As `SSLSocket.connect`: its second call reports what became of the first."""
+        green = current()
+        if green is None:
+            block(self)
+            _Tls.connect(self, addr)
+            return
+        row = row_of(self, green)
+        self._apply(row)
+        until = row.deadline_of(row.timeout_s)
+        while True:
+            try:
+                _Tls.connect(self, addr)
+            except BlockingIOError:
+                if row.timeout_s == 0:
+                    raise
+            else:
+                return
+            row.wait(WRITE, green, until)
+
+    def connect_ex(self: Any, addr: Any) -> int:
+        """As `SSLSocket.connect_ex`."""
+        if current() is None:
+            block(self)
+            return _Tls.connect_ex(self, addr)  # type: ignore[no-any-return]
+        try:
+            GreenTls.connect(self, addr)
+        except OSError as error:
+            if self._connected or isinstance(error, socket.gaierror):  # of the handshake, of the name
+                raise
+            return errno.EAGAIN if isinstance(error, TimeoutError) and error.errno is None else error.errno or 0
+        return 0
+
+    def accept(self: Any) -> Any:
+        """As `SSLSocket.accept`; of a socket that the handler listens on: the loop's listeners have rows already."""
+        green = current()
+        if green is None or green.row is None or green.acceptor.sock is self:
+            return _Tls.accept(self)
+        try:
+            return GreenTls._call(self, READ, _Tls.accept)
+        except EndOfStream as error:
+            raise ConnectionAbortedError(errno.ECONNABORTED, f"nobody is accepted: {error}") from error
 
     def unwrap(self: Any) -> Any:
         """As `SSLSocket.unwrap`."""

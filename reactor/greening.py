@@ -56,7 +56,7 @@ def _made_green(kind: type[Any]) -> type[Any]:
 def adopt(sock: Any, green: Handler, listener: str, limits: Limits, sockaddr: Any) -> GreenRow:
     """Make an accepted socket green and give it a row; a TLS socket may have one, from its handshake."""
     kind = green_class(type(sock))
-    row: GreenRow | None = green.loop.green_rows.get(sock.fileno())
+    row: GreenRow | None = green.loop.green_rows.get(socket.socket.fileno(sock))  # not as who gives it away
     if row is None or row.sock is not sock or row.green is not green:
         row = GreenRow(green, sock, listener, limits, sockaddr)
         row.timeout_s = sock.gettimeout()

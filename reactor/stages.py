@@ -9,7 +9,8 @@ Rules:
    never reach another connection.
 2. The clock is read when a turn begins and before it waits, not for each event (8 % of an echo); rows use `now`.
 3. Exceptions of handlers, hooks, posted calls and timers are caught in `contain` and cost their own row only; with
-   `strict` they leave the loop, as `KeyboardInterrupt` and `SystemExit` always do. No stage loses its rest to that.
+   `strict` they leave the loop, as `KeyboardInterrupt` and `SystemExit` always do. No stage loses its rest to that. An
+   OSError of settle is the system's, and costs its row only, strict or not.
 4. Only the loop's thread touches rows. Other threads, and signal handlers, use `call_soon`.
 """
 
@@ -217,7 +218,8 @@ class Stages:
                 row.settle()
             except Exception as error:
                 row.expel(describe(error))  # it would fail again, in this very loop, for ever
-                self.contain(row, error)
+                # The system's no (a descriptor that was closed, no room in epoll) is no handler's or hook's error.
+                self.contain(row, error, leaves=not isinstance(error, OSError))
         self.dirty.clear()
 
     def _run_hooks(self) -> None:
@@ -279,11 +281,11 @@ class Stages:
         while self.starved:
             self.starved.pop().fed()
 
-    def contain(self, row: Row | None, error: BaseException) -> None:
-        """Log what a handler or hook raised: once, with its row; raise it again if the loop is strict."""
+    def contain(self, row: Row | None, error: BaseException, *, leaves: bool = True) -> None:
+        """Log what a handler or hook raised: once, with its row; raise it again if the loop is strict and it `leaves`."""
         if row is not None and self.observer is not None:
             self.observer.on_error(row, error)
-        if self.strict:
+        if self.strict and leaves:
             raise error
         log.error("%s failed in phase %s: %s", row, getattr(row, "phase", "-"), describe(error), exc_info=error)
 

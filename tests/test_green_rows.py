@@ -1,6 +1,7 @@
 """Rows of handlers in greenlets: phases, limits, drains and ends, and that nothing is left of them."""
 
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -649,6 +650,82 @@ def test_a_descriptor_closed_behind_our_back_is_an_error_of_its_handler(
     logged()
 
 
+def test_a_read_after_detach_is_an_error_of_its_handler_and_leaves_no_strict_loop(
+    clock: ManualClock, connect: Any
+) -> None:
+    def handle(sock: Any) -> None:
+        sock.recv(100)  # cut short: the next one waits before it asks the kernel
+        os.close(sock.detach())
+        sock.recv(100)
+
+    with Reactor(clock=clock, strict=True) as loop, serving(loop) as serve:  # strict as in serve_forever
+        listener = serve(handle)
+        client = connect(listener)
+        client.sendall(b"hello")
+        turn_until(loop, lambda: listener.server.errors)
+        error = took(listener, OSError)
+        assert isinstance(error, OSError)
+        assert error.errno == errno.EBADF
+        turn_until(loop, lambda: not streams(loop))
+        assert loop.green_rows == {}
+
+
+def test_a_handler_that_polls_hears_of_a_socket_that_a_thread_has_closed(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock
+) -> None:
+    heard: list[BaseException] = []
+
+    def handle(sock: Any) -> None:
+        sock.recv(100)
+        sock.settimeout(1)
+        waits.append(sock)
+        while not heard or isinstance(heard[-1], TimeoutError):
+            try:
+                sock.recv(100)
+            except OSError as error:
+                heard.append(error)
+
+    waits: list[Any] = []
+    client = connect(serve(handle))
+    client.sendall(b"hello")
+    turn_until(loop, lambda: waits)
+    turns(loop)
+    Running(waits[0].close).join()
+    clock.advance(1.1)
+    turn_until(loop, lambda: not streams(loop))
+    assert [type(error) for error in heard] == [TimeoutError, OSError]
+    assert heard[-1].errno == errno.EBADF  # type: ignore[attr-defined]
+
+
+class Full(selectors.SelectSelector):
+    """Has no room for more when it is told so, as epoll has none over max_user_watches."""
+
+    full = False
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().register(fileobj, events, data)
+
+
+def test_a_selector_without_room_costs_the_connection_and_not_a_strict_loop(
+    clock: ManualClock, connect: Any, logged: Any
+) -> None:
+    selector = Full()
+    with Reactor(clock=clock, strict=True, selector=selector) as loop, serving(loop) as serve:
+        listener = serve(echo)
+        loop.step(0)  # its own descriptors come first
+        selector.full = True
+        client = connect(listener)
+        turn_until(loop, lambda: listener.server.errors)
+        took(listener, OSError)
+        with pytest.raises(ConnectionResetError):
+            receive_all(loop, client)
+        selector.full = False
+        ask(loop, connect(listener), b"x", b"x")
+        assert "cannot watch descriptor" in logged()[0].getMessage()
+
+
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_NOFILE"), reason="needs descriptors over 1023")
 def test_a_descriptor_that_select_cannot_watch_costs_its_own_connection(
     clock: ManualClock, connect: Any, logged: Any
@@ -961,3 +1038,86 @@ def test_a_reset_while_the_handler_only_peeks(loop: Reactor, serve: Any, connect
     reset(client)
     until_gone(loop, row)
     took(listener, ConnectionResetError)
+
+
+def says_goodbye(sockets: list[Any], left: list[Any]) -> Callable[[Any], None]:
+    """Give a handler that has no end: told of its limit, it writes to another client who does not read."""
+
+    def handle(sock: Any) -> None:
+        sockets.append(sock)
+        try:
+            while sock.recv(10):
+                pass
+        finally:
+            try:
+                sockets[0].sendall(BIG)
+            finally:
+                left.append(1)
+
+    return handle
+
+
+@pytest.mark.parametrize("first", ["waits already", "comes later"])
+@pytest.mark.parametrize("does", [lambda sock: sock.sendall(BIG), lambda sock: sock.recv(10)], ids=["sends", "receives"])
+def test_who_uses_the_socket_of_a_handler_that_is_out_of_time_is_not_cancelled(
+    loop: Reactor, serve: Any, connect: Any, clock: ManualClock, does: Any, first: str
+) -> None:
+    sockets: list[Any] = []
+    heard: list[BaseException] = []
+    left: list[int] = []
+
+    def silent(sock: Any) -> None:
+        sockets.append(sock)
+        sock.recv(10)
+
+    def innocent(sock: Any) -> None:
+        sock.recv(1)
+        try:
+            does(sockets[1])
+        except BaseException as error:
+            heard.append(error)
+        sock.sendall(b".")
+
+    connect(serve(silent, idle_s=None), receive_buffer=4096)
+    turn_until(loop, lambda: len(sockets) == 1)
+    late = connect(serve(says_goodbye(sockets, left), request_s=30), receive_buffer=4096)
+    turn_until(loop, lambda: len(sockets) == 2)
+    client = connect(serve(innocent, idle_s=None, request_s=None, write_stall_s=None))
+    late.sendall(b"x")
+    row = loop.green_rows[sockets[1].fileno()]
+    turn_until(loop, lambda: row.bytes_in)
+    if first == "waits already":
+        client.sendall(b"?")
+        turn_until(loop, lambda: len(row.waiters) == 2)
+    clock.advance(30.1)
+    turns(loop)
+    if first == "comes later":
+        client.sendall(b"?")
+    assert receive(loop, client, 1) == b"."
+    assert not left
+    assert isinstance(heard[0], OSError), repr(heard[0])
+
+
+def test_who_waits_for_a_row_that_is_aborted_hears_of_an_error(loop: Reactor, serve: Any, connect: Any) -> None:
+    sockets: list[Any] = []
+    heard: list[BaseException] = []
+
+    def victim(sock: Any) -> None:
+        sockets.append(sock)
+        sock.recv(10)
+
+    def other(sock: Any) -> None:
+        try:
+            sockets[0].recv(10)
+        except BaseException as error:
+            heard.append(error)
+
+    connect(serve(victim))
+    turn_until(loop, lambda: sockets)
+    row = only(loop)
+    connect(serve(other))
+    turn_until(loop, lambda: len(row.waiters) == 2)
+    row.abort("enough")
+    turn_until(loop, lambda: heard)
+    assert isinstance(heard[0], ConnectionAbortedError)
+    assert "enough" in str(heard[0])

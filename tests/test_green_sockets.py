@@ -1,13 +1,18 @@
 """Sockets in greenlets: every method of a socket does what it does in a thread of its own, and holds nobody up."""
 
 import array
+import ctypes
+import errno
 import fcntl
 import io
 import os
+import pickle
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_sharer
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import pytest
@@ -90,10 +95,37 @@ def whole_buffer(sock: Any) -> bytes:
     return buffer.tobytes()[:count]
 
 
+class Header(ctypes.Structure):
+    """A buffer that has no len(), and no format that memoryview could cast."""
+
+    _fields_ = [("words", ctypes.c_uint32 * 25)]
+
+
+def structure(sock: Any) -> bytes:
+    header = Header()
+    count = sock.recv_into(header)
+    return bytes(header)[:count]
+
+
+def structure_from(sock: Any) -> bytes:
+    header = Header()
+    count, _ = sock.recvfrom_into(header)
+    return bytes(header)[:count]
+
+
+def structure_msg(sock: Any) -> bytes:
+    header = Header()
+    count, *_ = sock.recvmsg_into([header])
+    return bytes(header)[:count]
+
+
 RECEIVERS: dict[str, Callable[[Any], bytes]] = {
     "recv": lambda sock: sock.recv(100),
     "recv_into": into(100),
     "recv_into an array": whole_buffer,
+    "recv_into a structure": structure,
+    "recvfrom_into a structure": structure_from,
+    "recvmsg_into a structure": structure_msg,
     "recvfrom": lambda sock: sock.recvfrom(100)[0],
     "recvfrom_into": from_into,
     "recvmsg": lambda sock: sock.recvmsg(100)[0],
@@ -210,13 +242,20 @@ def waitall_into(sock: Any) -> bytes:
     return bytes(buffer[: sock.recv_into(buffer, 10, socket.MSG_WAITALL)])
 
 
+def waitall_into_a_structure(sock: Any) -> bytes:
+    header = Header()
+    count = sock.recv_into(header, 10, socket.MSG_WAITALL)
+    return bytes(header)[:count]
+
+
 @pytest.mark.parametrize(
     "receive_whole",
     [
         lambda sock: sock.recv(10, socket.MSG_WAITALL),
         waitall_into,
+        waitall_into_a_structure,
     ],
-    ids=["recv", "recv_into"],
+    ids=["recv", "recv_into", "a structure"],
 )
 def test_a_receive_can_wait_for_all_its_bytes(loop: Reactor, serve: Any, connect: Any, receive_whole: Any) -> None:
     seen: list[bytes] = []
@@ -273,6 +312,63 @@ def test_what_came_before_an_error_is_returned(
     clock.advance(30.1)
     turn_until(loop, lambda: seen)
     assert seen == [b"abc"]
+    client.close()
+
+
+def test_an_error_behind_what_came_first_is_raised_by_the_next_receive(
+    serve_everywhere: Any, connect: Any
+) -> None:
+    loop, serve = serve_everywhere
+    seen: list[object] = []
+
+    def handle(sock: Any) -> None:
+        seen.append(sock.recv(10, socket.MSG_WAITALL))
+        try:
+            sock.recv(10)
+        except ConnectionResetError as error:
+            seen.append(type(error))
+        seen.append(sock.recv(10))  # heard of once
+
+    client = connect(serve(handle))
+    row = only(loop)
+    client.sendall(b"abc")
+    turn_until(loop, lambda: row.bytes_in)
+    turns(loop)
+    reset(client)
+    until_gone(loop, row)
+    assert seen == [b"abc", ConnectionResetError, b""]
+
+
+@pytest.mark.skipif(not hasattr(socket, "MSG_OOB"), reason="needs urgent data")
+def test_urgent_data_and_errors_are_asked_for_at_once(loop: Reactor, serve: Any, connect: Any) -> None:
+    seen: list[object] = []
+
+    def urgent(sock: Any) -> object:
+        try:
+            return sock.recv(1, socket.MSG_OOB)
+        except OSError as error:
+            return error.errno
+
+    def handle(sock: Any) -> None:
+        seen.append(sock.recv(100))  # cut short: an ordinary receive would wait
+        seen.append(urgent(sock))
+        if hasattr(socket, "MSG_ERRQUEUE"):
+            with pytest.raises(BlockingIOError):
+                sock.recvmsg(100, 100, socket.MSG_ERRQUEUE)
+        sock.sendall(b".")
+        seen.append(sock.recv(100))
+        seen.append(urgent(sock))
+        seen.append(sock.recv(100))
+
+    client = connect(serve(handle))
+    ask(loop, client, b"first", b".")
+    assert seen == [b"first", errno.EINVAL]
+    client.sendall(b"second")
+    client.send(b"!", socket.MSG_OOB)
+    turn_until(loop, lambda: len(seen) == 4)
+    client.sendall(b"third")
+    turn_until(loop, lambda: len(seen) == 5)
+    assert seen[2:] == [b"second", b"!", b"third"]
     client.close()
 
 
@@ -444,6 +540,26 @@ def test_sending_an_empty_message_is_no_wait(loop: Reactor, serve: Any, connect:
 
     client = connect(serve(handle))
     assert receive_all(loop, client) == b"x"
+
+
+def test_a_message_of_an_iterator_is_sent_whole(loop: Reactor, serve: Any, connect: Any) -> None:
+    def handle(sock: Any) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        counts.extend(sock.sendmsg(piece for piece in (bytes(10_000), b"y" * 10_000)) for _ in range(200))
+        sock.shutdown(socket.SHUT_WR)
+
+    counts: list[int] = []
+    client = connect(serve(handle), receive_buffer=4096)
+    turn_until(loop, lambda: streams(loop) and streams(loop)[0].waiters)  # the buffers are full
+    data = receive_all(loop, client)
+    assert len(counts) == 200
+    assert 0 not in counts
+    assert len(data) == sum(counts)
+
+
+def test_sending_a_structure(loop: Reactor, serve: Any, connect: Any) -> None:
+    client = connect(serve(lambda sock: sock.sendall(Header())))
+    assert receive_all(loop, client) == bytes(Header())
 
 
 def test_sendto_needs_an_address_and_may_have_flags(loop: Reactor, serve: Any, connect: Any) -> None:
@@ -635,6 +751,13 @@ def test_wrong_timeouts_are_refused(loop: Reactor, serve: Any, connect: Any) -> 
     def handle(sock: Any) -> None:
         with pytest.raises(ValueError, match="Timeout value out of range"):
             sock.settimeout(-1)
+        with pytest.raises(ValueError, match="Invalid value NaN"):
+            sock.settimeout(float("nan"))
+        for too_long in (1e30, float("inf")):
+            with pytest.raises(OverflowError):
+                sock.settimeout(too_long)
+        sock.settimeout(9e9)
+        sock.settimeout(None)
         with pytest.raises(TypeError):
             sock.settimeout("soon")
         assert sock.gettimeout() is None
@@ -1001,6 +1124,95 @@ def test_a_duplicate_has_a_row_of_its_own_while_the_handler_lasts(loop: Reactor,
     ask(loop, client, b"two", b"two")
     client.close()
     turn_until(loop, lambda: streams(loop) == [])
+
+
+@pytest.mark.parametrize("duplicate", [lambda sock: sock.dup(), lambda sock: socket.socket(fileno=os.dup(sock.fileno()))])
+def test_bytes_for_whom_a_handler_has_given_its_descriptor_are_not_discarded(
+    loop: Reactor, serve: Any, connect: Any, duplicate: Any
+) -> None:
+    kept: list[Any] = []
+
+    def handle(sock: Any) -> None:
+        sock.recv(1)
+        kept.append(duplicate(sock))
+
+    client = connect(serve(handle))
+    client.sendall(b"x")
+    turn_until(loop, lambda: kept)
+    for _ in range(3):
+        client.sendall(b"y" * 100)
+        turns(loop)
+    client.close()
+    assert streams(loop) == []
+    with kept[0].makefile("rb") as file:
+        assert file.read() == b"y" * 300
+    kept[0].close()
+
+
+@needs_fork
+def test_bytes_for_a_child_that_a_handler_has_forked_are_not_discarded(loop: Reactor, serve: Any, connect: Any) -> None:
+    kept: list[tuple[int, Any]] = []
+
+    def handle(sock: Any) -> None:
+        sock.recv(1)
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                theirs.recv(1)  # when all has come, and the parent has had its chance to take it
+                with sock.makefile("rb") as file:
+                    theirs.sendall(file.read())
+            finally:
+                os._exit(0)
+        theirs.close()
+        kept.append((pid, ours))
+
+    client = connect(serve(handle))
+    client.sendall(b"x")
+    turn_until(loop, lambda: kept)
+    client.sendall(b"y" * 300)
+    client.shutdown(socket.SHUT_WR)
+    turns(loop)
+    pid, end = kept[0]
+    with end, end.makefile("rb") as file:
+        end.sendall(b".")
+        assert file.read() == b"y" * 300
+    os.waitpid(pid, 0)
+    assert streams(loop) == []
+
+
+def test_what_the_library_asks_of_a_socket_is_no_reason_not_to_linger(loop: Reactor, serve: Any, connect: Any) -> None:
+    def handle(sock: Any) -> None:
+        sock.settimeout(5)
+        assert sock.gettimeout() == 5
+        sock.recv(1)
+        with sock.makefile("rb") as file:
+            file.read(1)
+        sock.sendall(b".")
+
+    client = connect(serve(handle))
+    client.sendall(b"xyz")
+    row = only(loop)
+    turn_until(loop, lambda: row.phase is Phase.LINGERING)
+    client.close()
+
+
+def test_a_socket_is_pickled_for_another_process_as_ever(loop: Reactor, serve: Any, connect: Any) -> None:
+    pickled: list[bytes] = []
+
+    def handle(sock: Any) -> None:
+        pickled.append(bytes(ForkingPickler.dumps(sock)))
+        sock.recv(1)
+
+    client = connect(serve(handle))
+    turn_until(loop, lambda: pickled)
+    with pickle.loads(pickled[0]) as copy:
+        assert type(copy) is socket.socket
+        copy.sendall(b"from a process")
+        assert receive(loop, client, 14) == b"from a process"
+    resource_sharer.stop(timeout=5)
+    client.sendall(b".")
+    turn_until(loop, lambda: not streams(loop))
 
 
 # -- sharing ----------------------------------------------------------------------------------------------------------

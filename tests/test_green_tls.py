@@ -1,6 +1,7 @@
 """TLS in greenlets: handshakes, reads and writes wait in the loop, wherever the server wraps its sockets."""
 
 import contextlib
+import errno
 import io
 import os
 import socket
@@ -12,7 +13,7 @@ import pytest
 import trustme
 
 from reactor import End, ManualClock, Phase, Reactor
-from tests.driving import TURNS, WAIT_S, only, reset, streams, turn_until, turns, until_gone
+from tests.driving import TURNS, WAIT_S, only, receive, receive_all, reset, streams, turn_until, turns, until_gone
 from tests.green_servers import Server, serving, took
 from tests.running import Running
 
@@ -372,6 +373,9 @@ def test_timeouts_of_reads_and_writes(
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.recv(10)
+        with pytest.raises(ssl.SSLWantReadError) as wants:
+            sock.recv(10)
+        assert wants.value.errno == ssl.SSL_ERROR_WANT_READ
         sock.settimeout(None)
         assert sock.getblocking()
         with contextlib.suppress(ConnectionResetError):  # for the client has left much unread
@@ -389,6 +393,26 @@ def test_timeouts_of_reads_and_writes(
     assert raised == ["timed out", "timed out", "write"]
     client.sock.close()
     turn_until(loop, lambda: not [row for row in streams(loop) if row.phase is Phase.IDLE])
+
+
+def test_a_write_that_must_not_wait_does_not(
+    loop: Reactor, serve: Any, secure: Any, context: ssl.SSLContext
+) -> None:
+    raised: list[OSError] = []
+
+    def handle(sock: Any) -> None:
+        sock.setblocking(False)
+        try:
+            while True:
+                sock.send(BIG)
+        except BlockingIOError as error:
+            raised.append(error)
+
+    client = secure(serve(handle, accepting(context)), receive_buffer=4096)
+    turn_until(loop, lambda: raised)
+    assert isinstance(raised[0], ssl.SSLWantWriteError)
+    assert raised[0].errno == ssl.SSL_ERROR_WANT_WRITE
+    client.sock.close()
 
 
 def test_unwrap_gives_plain_text_again(loop: Reactor, serve: Any, secure: Any, context: ssl.SSLContext) -> None:
@@ -592,6 +616,16 @@ def test_a_drain_ends_an_idle_connection_at_once(
     assert client.receive(1) == b""
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_nobody_has_been_given_a_descriptor_by_the_handshake(
+    loop: Reactor, serve: Any, secure: Any, context: ssl.SSLContext, place: Any
+) -> None:
+    client = secure(serve(echo, place(context)))
+    client.send(b"hello")
+    assert client.receive(5) == b"HELLO"
+    assert [row.shared for row in streams(loop)] == [False]  # so that it lingers
+
+
 def test_reading_nothing_is_no_end(loop: Reactor, serve: Any, secure: Any, context: ssl.SSLContext) -> None:
     rows: list[bool] = []
 
@@ -605,3 +639,160 @@ def test_reading_nothing_is_no_end(loop: Reactor, serve: Any, secure: Any, conte
     client.send(b"hello")
     assert client.receive(5) == b"HELLO"
     assert rows == [False]
+
+
+# -- what a handler opens itself ----------------------------------------------------------------------------------------
+
+
+def opening(context: ssl.SSLContext) -> type[Server]:
+    """Serve plain text, with a context for what the handler opens."""
+
+    class Opening(Server):
+        outwards = context
+
+    return Opening
+
+
+def asks(ends: Any, clients_context: ssl.SSLContext, address: Any, opens: str) -> Any:
+    """Ask another server, from a handler, for the reply to what its client has said."""
+    request = ends.recv(10)
+    if opens == "wraps":
+        sock = clients_context.wrap_socket(socket.create_connection(address), server_hostname="localhost")
+    else:
+        sock = clients_context.wrap_socket(socket.socket(), server_hostname="localhost")
+        if opens == "connects":
+            sock.connect(address)
+        else:
+            assert sock.connect_ex(address) == 0
+    with sock:
+        sock.sendall(request)
+        return sock.recv(10)
+
+
+@pytest.mark.parametrize("opens", ["wraps", "connects", "connects_ex"])
+def test_a_handler_asks_another_server(
+    loop: Reactor, serve: Any, connect: Any, clients_context: Any, context: Any, opens: str
+) -> None:
+    other = serve(echo, accepting(context))
+    listener = serve(
+        lambda sock: sock.sendall(asks(sock, clients_context, other.address, opens)), opening(clients_context)
+    )
+    client = connect(listener)
+    client.sendall(b"hello")
+    assert receive(loop, client, 5) == b"HELLO"
+    client.close()
+    turn_until(loop, lambda: not streams(loop))
+    assert (listener.row.members, loop.green_rows) == (0, {})
+
+
+def test_connecting_in_vain(loop: Reactor, serve: Any, connect: Any, clients_context: Any, clock: ManualClock) -> None:
+    seen: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            refused = closed.getsockname()
+
+        def connects(method: str, address: Any, timeout_s: float | None) -> object:
+            with clients_context.wrap_socket(socket.socket(), server_hostname="localhost") as sock:
+                sock.settimeout(timeout_s)
+                try:
+                    return getattr(sock, method)(address)
+                except (OSError, TypeError) as error:
+                    return type(error)
+
+        def handle(sock: Any) -> None:
+            seen.append(connects("connect", refused, None))
+            seen.append(connects("connect_ex", refused, None))
+            seen.append(connects("connect", silent.getsockname(), 0))
+            seen.append(connects("connect_ex", silent.getsockname(), 0))
+            seen.append(connects("connect_ex", "no address", None))
+            seen.append(connects("connect", silent.getsockname(), 5))  # whose handshake nobody answers
+            sock.sendall(b".")
+
+        client = connect(serve(handle, opening(clients_context)))
+        turn_until(loop, lambda: len(seen) == 5 and streams(loop)[-1].phase is Phase.IDLE)  # in the handshake
+        clock.advance(5.1)
+        assert receive(loop, client, 1) == b"."
+    assert seen == [
+        ConnectionRefusedError, errno.ECONNREFUSED, BlockingIOError, errno.EINPROGRESS, TypeError, TimeoutError,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+def test_a_handler_listens_itself(
+    loop: Reactor, serve: Any, connect: Any, secure: Any, context: Any, clock: ManualClock, gives_up: bool
+) -> None:
+    doors: list[Any] = []
+    seen: list[object] = []
+
+    def handle(sock: Any) -> None:
+        with context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True) as door:
+            door.settimeout(5)
+            doors.append(door.getsockname())
+            try:
+                with door.accept()[0] as guest:
+                    seen.append(guest.recv(10))
+            except TimeoutError:
+                seen.append("nobody")
+        sock.sendall(b".")
+
+    client = connect(serve(handle, opening(context)))
+    turn_until(loop, lambda: doors)
+    turns(loop)
+    if gives_up:
+        clock.advance(5.1)
+    else:
+        secure(doors[0]).send(b"hello")
+    assert receive(loop, client, 1) == b"."
+    assert seen == ["nobody" if gives_up else b"hello"]
+
+
+class Far(Client):
+    """Another server, in the test's own thread: it answers when the test says so."""
+
+    def __init__(self, loop: Reactor, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self.loop = loop
+        self.sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        self.sock.setblocking(False)
+        self.patiently(self.sock.do_handshake)
+
+
+@pytest.mark.parametrize("what", ["time", "drain"])
+def test_no_time_of_the_clients_and_no_drain_ends_what_a_handler_opens(
+    loop: Reactor, serve: Any, connect: Any, clients_context: Any, context: Any, clock: ManualClock, what: str
+) -> None:
+    door = socket.create_server(("127.0.0.1", 0))
+
+    def handle(sock: Any) -> None:
+        request = sock.recv(10)
+        connection = socket.create_connection(door.getsockname())
+        with clients_context.wrap_socket(connection, server_hostname="localhost") as opened:
+            opened.sendall(request)
+            reply = b""
+            while piece := opened.recv(10):
+                reply += piece
+        sock.sendall(reply)
+
+    listener = serve(handle, opening(clients_context))
+    client = connect(listener)
+    client.sendall(b"hello")
+    with door:
+        turn_until(loop, lambda: len(streams(loop)) == 2)
+        assert listener.row.members == 1
+        far = Far(loop, door.accept()[0], context)
+    with far.sock:
+        assert far.receive(5) == b"hello"
+        turns(loop)
+        if what == "drain":  # it waits for the first byte
+            loop.stop(drain_s=60)
+        else:
+            clock.advance(100)
+        turns(loop)
+        far.send(b"one, ")
+        turns(loop)
+        if what == "time":  # and for the rest of the reply
+            clock.advance(100)
+        turns(loop)
+        far.send(b"two")
+        far.sock.shutdown(socket.SHUT_WR)
+    assert receive_all(loop, client) == b"one, two"
+    turn_until(loop, lambda: not streams(loop) or streams(loop)[0].phase is Phase.LINGERING)

@@ -1,5 +1,6 @@
 """The host of handlers in greenlets: the hooks, their order, who closes what, and servers that are served for ever."""
 
+import contextvars
 import http.client
 import http.server
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reactor import End, ManualClock, Observer, Phase, Reactor, ReactorMixIn, Row
+from reactor import End, ManualClock, Observer, Phase, Reactor, ReactorMixIn, Row, spawn
 from reactor import socketserver as ours
 from tests.driving import ask, receive, receive_all, streams, turn_until, turns, until_gone
 from tests.green_servers import LOOPBACK, Server, serving, took
@@ -254,6 +255,31 @@ def test_get_request_may_wait(loop: Reactor, serve: Any, connect: Any) -> None:
     assert listener.row.requests == 1
     silent.close()
     turn_until(loop, lambda: len(streams(loop)) == 1)
+
+
+def test_a_handler_has_the_loops_context_and_values_of_its_own(loop: Reactor, serve: Any, connect: Any) -> None:
+    seen: list[bytes] = []
+    name: contextvars.ContextVar[bytes] = contextvars.ContextVar("name")
+
+    async def beside(data: bytes) -> None:
+        seen.append(data)
+
+    def handle(sock: Any) -> None:
+        assert name.get(None) is None
+        name.set(sock.recv(10))
+        sock.sendall(b".")
+        sock.recv(10)
+        spawn(beside, name.get())
+
+    listener = serve(handle)
+    clients = [connect(listener), connect(listener)]
+    for client, data in zip(clients, (b"one", b"two"), strict=True):
+        ask(loop, client, data, b".")
+    for client in clients:
+        client.sendall(b"?")
+    turn_until(loop, lambda: len(seen) == 2)
+    assert sorted(seen) == [b"one", b"two"]
+    assert name.get(None) is None
 
 
 def test_many_connections_in_one_turn(loop: Reactor, serve: Any, connect: Any) -> None:

@@ -19,7 +19,7 @@ FLOORS = [
     "signals drain quarantine stages loop",
     "coroutines handled coroutine_streams async_handlers frame_files quick_files framed_sockets quick_handlers framed "
     "offload mixins "
-    "green_handlers green_rows green_common green_sockets green_tls greening",
+    "green_handlers green_rows green_lookup green_common green_sockets green_tls greening",
     "listeners ways hooks http_handlers stock_handlers guests hosting stream_hosts greenlet_hosts attaching",
     "request_handlers serving base_server servers socketserver substitute",
     "reactor",

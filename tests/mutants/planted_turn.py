@@ -84,7 +84,7 @@ MUTANTS = [
             ),
             fault(
                 "strict-forgotten", "engine.contain",
-                "        if self.strict:\n            raise error\n", "        if False:\n            raise error\n",
+                "        if self.strict and leaves:\n", "        if False:\n",
                 f"{LOOP}test_a_strict_loop_lets_errors_out_and_goes_on_when_it_is_run_again",
             ),
             fault(

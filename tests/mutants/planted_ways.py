@@ -13,6 +13,9 @@ FAILING = f"{EITHER}test_error_is_handled_then_the_request_is_shut_down_once"
 REFUSED = f"{EITHER}test_refused_request_is_shut_down_once"
 EXIT = f"{EITHER}test_exit_in_a_handler_leaves_the_loop"
 NAGLE = f"{EITHER}test_small_replies_are_sent_at_once"
+ROWS = "tests/test_green_rows.py::"
+SOCKETS = "tests/test_green_sockets.py::"
+OPENED = "tests/test_green_tls.py::test_no_time_of_the_clients_and_no_drain_ends_what_a_handler_opens"
 QUICK = "tests/test_quick_handlers.py::"
 READS_ON = f"{QUICK}test_who_reads_on_keeps_the_connection_and_who_does_not_ends_it"
 
@@ -270,6 +273,21 @@ MUTANTS = [
                 SLOW,
             ),
             fault(
+                "green-urgent-data-waits", "way.shared",
+                "AT_ONCE = DONTWAIT | ASIDE\n", "AT_ONCE = DONTWAIT\n",
+                f"{SOCKETS}test_urgent_data_and_errors_are_asked_for_at_once",
+            ),
+            fault(
+                "green-loses-an-iterators-rest", "way.socket",
+                "        buffers, ancdata = list(buffers), list(ancdata)  #", "        #",
+                f"{SOCKETS}test_a_message_of_an_iterator_is_sent_whole",
+            ),
+            fault(
+                "green-forgets-an-error", "way.socket",
+                "                    row.late, row.dry = [error.with_traceback(None)], True\n", "",
+                f"{SOCKETS}test_an_error_behind_what_came_first_is_raised_by_the_next_receive",
+            ),
+            fault(
                 "green-send-loses-a-byte", "way.shared",
                 "rest = memoryview(rest)[count:]", "rest = memoryview(rest)[count + 1 :]",
                 SLOW,
@@ -280,9 +298,34 @@ MUTANTS = [
         "reactor/green_common.py",
         [
             fault(
+                "green-not-pickled", "way.socket",
+                " if reduce is None else reduce(self)\n", "\n",
+                f"{SOCKETS}test_a_socket_is_pickled_for_another_process_as_ever",
+            ),
+            fault(
                 "green-nonblocking-for-everybody", "way.socket",
                 "_plain.settimeout(self, 0.0 if row.timeout_s == 0 else None)", "_plain.settimeout(self, 0.0)",
                 f"{GREENLET}test_request_is_the_blocking_socket_that_get_request_returned",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/green_handlers.py",
+        [
+            fault(
+                "green-without-context", "way.talk",
+                "        self.gr_context = contextvars.copy_context()", "        #",
+                "tests/test_greenlet_hosts.py::test_a_handler_has_the_loops_context_and_values_of_its_own",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/green_lookup.py",
+        [
+            fault(
+                "green-times-what-a-handler-opens", "way.shared",
+                "limits if green.row is None else without_times(limits)", "limits",
+                f"{OPENED}[time]",
             ),
         ],
     ),
@@ -293,6 +336,26 @@ MUTANTS = [
                 "green-timeout-for-ever", "way.talk",
                 "return None if timeout_s is None else float(self.loop.clock.now() + timeout_s)", "return None",
                 f"{GREENLET}test_timeout_is_the_handlers_own",
+            ),
+            fault(
+                "green-waits-for-a-closed-descriptor", "way.shared",
+                "        if socket.socket.fileno(self.sock) != self.fd:", "        if False:",
+                f"{ROWS}test_a_handler_that_polls_hears_of_a_socket_that_a_thread_has_closed",
+            ),
+            fault(
+                "green-cancels-the-innocent", "way.shared",
+                " if green is self.green else ConnectionAbortedError(errno.ECONNABORTED, str(error))\n", "\n",
+                f"{ROWS}test_who_uses_the_socket_of_a_handler_that_is_out_of_time_is_not_cancelled",
+            ),
+            fault(
+                "green-drains-what-a-handler-opens", "way.shared",
+                "        elif self.own and self.phase", "        elif self.phase",
+                f"{OPENED}[drain]",
+            ),
+            fault(
+                "green-takes-a-childs-bytes", "way.socket",
+                "self.lingers and not self.shared\n", "self.lingers\n",
+                f"{SOCKETS}test_bytes_for_whom_a_handler_has_given_its_descriptor_are_not_discarded",
             ),
             fault(
                 "green-never-resumed", "way.talk",
