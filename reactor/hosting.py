@@ -33,6 +33,9 @@ from .mixins import ForkingMixIn, ThreadingMixIn
 from .phases import End
 from .ways import Choice
 
+# How often to look for children that have ended, if nothing announces it and a request may wait for that (s).
+ROOM_POLL_S = 0.05
+
 
 class Host:
     """The loop's side of one server."""
@@ -84,8 +87,9 @@ class Host:
         overridden = overrides_service_actions(self.server)
         if overridden or isinstance(self.processor, ForkingMixIn):
             self._service = self.processor.service_actions
-            every = lambda: poll_interval_s if overridden or self._unwatched() else None  # noqa: E731
-            self.loop.hooks.append((self._service, every))
+            self.loop.hooks.append((self._service, lambda: self._service_every(poll_interval_s, overridden)))
+            if isinstance(self.processor, ForkingMixIn):
+                self.processor.collect_children()  # there may be some of an earlier handle_request, and they count
         if self.owned:
             self.loop.farewells.append(self.farewell)
 
@@ -107,9 +111,11 @@ class Host:
             request.settimeout(timeout_s)
         return True
 
-    def _unwatched(self) -> bool:
-        """Are there children whose end no pidfd would announce?"""
-        return bool(set(getattr(self.processor, "active_children", None) or ()) - self._watched)
+    def _service_every(self, poll_interval_s: float, overridden: bool) -> float | None:
+        """Return how often service_actions is called at least; None: with each turn that there is, and that is enough."""
+        if not set(getattr(self.processor, "active_children", None) or ()) - self._watched:  # a pidfd announces the end
+            return poll_interval_s if overridden else None
+        return min(poll_interval_s, ROOM_POLL_S) if self.row.pause_reasons else poll_interval_s
 
     def close(self) -> None:
         """The listener has left the table."""
@@ -256,6 +262,13 @@ class Host:
                 self._watched.add(pid)
             except OSError:
                 self.watches_children = False  # an old kernel, or no descriptor left: service_actions polls
+
+    def may_fork(self, there_is_room: bool) -> None:
+        """At max_children nobody is accepted; who connects waits in the backlog."""
+        if there_is_room:
+            self.row.resume("children")
+        elif self.row.end is None:
+            self.row.pause("children")
 
     def child_ended(self, pid: int) -> None:
         """A child was reaped."""

@@ -913,6 +913,111 @@ def test_a_child_ends_on_sigterm_though_the_parent_drains_on_it() -> None:
     assert second.endswith("0 finished, 0 were idle, 0 aborted")
 
 
+# -- at max_children --------------------------------------------------------------------------------------------------
+
+
+@needs_fork
+@pytest.mark.parametrize("pidfds", [True, False], ids=["pidfds", "no pidfds"])
+@pytest.mark.parametrize("name", [name for name, (*_, way) in OUTSIDE.items() if way == "fork"])
+def test_at_max_children_only_their_own_listener_waits(
+    loop: Reactor, connect: Any, monkeypatch: pytest.MonkeyPatch, name: str, pidfds: bool
+) -> None:
+    if not pidfds:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    server_class, keywords, _ = OUTSIDE[name]
+    server = server_class(LOOPBACK, Waiting)
+    server.max_children = 2
+    listener = loop.add(server, **keywords)
+    other = connect(listen(loop, echo))
+    clients = [connect(listener) for _ in range(3)]
+    for client in clients[:2]:
+        assert receive(loop, client, 8) == b"at work\n"
+    for _ in range(3):
+        ask(loop, other, b"hello\n", b"hello\n")
+    assert listener.row.paused == {"children"}
+    assert listener.row.requests == 2
+    clients[1].sendall(b"go on\n")
+    assert receive(loop, clients[2], 8) == b"at work\n"  # who waited has the place of the first that ended
+    clients[0].sendall(b"go on\n")
+    clients[2].sendall(b"go on\n")
+    for client in clients:
+        assert receive_all(loop, client) == b"done\n"
+    turn_until(loop, lambda: not listener.row.paused and has_no_children())
+
+
+@needs_fork
+@pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
+def test_at_max_children_a_datagram_listener_waits(loop: Reactor, connect: Any, module: Any) -> None:
+    class Stays(module.BaseRequestHandler):  # type: ignore[misc,name-defined]
+        def handle(self) -> None:
+            os.read(reader, 1)
+            self.request[1].sendto(self.request[0].upper(), self.client_address)
+
+    reader, writer = os.pipe()
+    server = module.ForkingUDPServer(LOOPBACK, Stays)
+    server.max_children = 1
+    listener = loop.add(server)
+    other = connect(listen(loop, echo))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE_S)
+        for data in (b"one", b"two"):
+            client.sendto(data, listener.address)
+        turn_until(loop, lambda: listener.row.paused)
+        ask(loop, other, b"hello\n", b"hello\n")
+        assert listener.row.requests == 1
+        os.write(writer, b"x")
+        assert client.recv(10) == b"ONE"
+        turn_until(loop, lambda: listener.row.requests == 2)
+        os.write(writer, b"x")
+        assert client.recv(10) == b"TWO"
+        turn_until(loop, has_no_children)
+    os.close(reader)
+    os.close(writer)
+
+
+@needs_fork
+def test_one_child_at_a_time_is_the_least(loop: Reactor, connect: Any) -> None:
+    server = ours.ForkingTCPServer(LOOPBACK, Upper)
+    server.max_children = 0  # in the standard module, too, it waits only while there are children
+    listener = loop.add(server)
+    served(loop, connect, listener, b"one\n")
+    served(loop, connect, listener, b"two\n")
+
+
+@needs_fork
+def test_children_from_before_count(loop: Reactor, connect: Any) -> None:
+    server = ours.ForkingTCPServer(LOOPBACK, Waiting)
+    server.max_children = 1
+    first = connect(server.server_address)
+    server.handle_request()
+    assert first.recv(8) == b"at work\n"
+    second = connect(loop.add(server))
+    turns(loop)
+    assert len(server.active_children or ()) == 1
+    first.sendall(b"go on\n")
+    assert receive(loop, second, 8) == b"at work\n"
+    second.sendall(b"go on\n")
+    assert receive_all(loop, second) == b"done\n"
+
+
+@needs_fork
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_loop_at_max_children(connect: Any, number: int) -> None:
+    server = ours.ForkingTCPServer(LOOPBACK, Waiting)
+    server.max_children = 1
+    with Reactor() as loop:
+        listener = loop.add(server)
+        client = connect(listener)
+        assert receive(loop, client, 8) == b"at work\n"
+        connect(listener)
+        turn_until(loop, lambda: listener.row.paused)
+        loop.call_soon(signal.raise_signal, number)
+        loop.call_soon(signal.raise_signal, number)
+        report = loop.run()
+        assert len(report.aborted) == 1
+        client.sendall(b"go on\n")  # close() waits for the child
+
+
 # -- who closes the server --------------------------------------------------------------------------------------------
 
 

@@ -93,8 +93,8 @@ MUTANTS = [
             ),
             fault(
                 "fork-one-too-many", "fork.limit",
-                "while len(self.active_children) >= self.max_children:",
-                "while len(self.active_children) > self.max_children:",
+                "and len(self.active_children) >= self.max_children:",
+                "and len(self.active_children) > self.max_children:",
                 f"{FORKS}TestMaxChildren::test_waits_at_the_limit_for_whichever_ends_first",
             ),
             fault(
@@ -114,15 +114,26 @@ MUTANTS = [
                 "tests/test_mixins.py::test_with_max_children_a_new_request_waits_until_one_has_ended",
             ),
             fault(
-                "fork-parent-keeps-it", "fork.parent",
-                "            self._host.forked(request, pid)\n        self.close_request(request)\n",
+                "fork-waits-though-hosted", "fork.limit",
+                "        if self._host is None:\n            self._wait_for_room()\n", "        self._wait_for_room()\n",
+                "tests/test_mixins.py::test_who_is_hosted_waits_for_no_child",
+            ),
+            fault(
+                "fork-limit-untold", "fork.limit",
+                "            self._host.forked(request, pid)\n            self._tell_of_room()\n",
                 "            self._host.forked(request, pid)\n",
+                "tests/test_mixins.py::test_who_is_hosted_waits_for_no_child",
+            ),
+            fault(
+                "fork-parent-keeps-it", "fork.parent",
+                "            self._tell_of_room()\n        self.close_request(request)\n",
+                "            self._tell_of_room()\n",
                 f"{FORKS}TestChildren::test_parent_closes_the_connection_and_does_not_shut_it_down",
             ),
             fault(
                 "fork-parent-shuts-it-down", "fork.parent",
-                "            self._host.forked(request, pid)\n        self.close_request(request)\n",
-                "            self._host.forked(request, pid)\n        self.shutdown_request(request)\n",
+                "            self._tell_of_room()\n        self.close_request(request)\n",
+                "            self._tell_of_room()\n        self.shutdown_request(request)\n",
                 f"{FORKS}TestChildren::test_parent_closes_the_connection_and_does_not_shut_it_down",
             ),
             fault(
