@@ -45,15 +45,19 @@ class DetachedRow(Row):
         limits: of the listener.
         sockaddr: the peer's address.
         way: "inline", "thread" or "fork".
+
+    Attributes:
+        taken: a mixin has started a thread or child for it, which reports its end.
     """
 
-    __slots__ = ("_collect", "acceptor", "way")
+    __slots__ = ("_collect", "acceptor", "taken", "way")
 
     def __init__(
         self, loop: Any, sock: Any, acceptor: Any, listener: str, limits: Limits, sockaddr: Any, way: str
     ) -> None:
         self.acceptor = acceptor
         self.way = way
+        self.taken = False
         self._collect: Callable[[], object]  # of a row that watches a child
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         self.requests = 1

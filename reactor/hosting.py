@@ -54,7 +54,7 @@ class Host:
         self._timeout_s: float | None = None
         self._service: Any = None
         self._path = path
-        self._closing = self._listens = self._shakes_hands = self._handed_over = False
+        self._closing = self._listens = self._shakes_hands = False
         self.server_closed = False
         self._watched: set[int] = set()  # process ids with a pidfd in the table
         self._requests: dict[int, DetachedRow] = {}  # by the identity of the request
@@ -183,10 +183,13 @@ class Host:
                 self._return(id(request), row)
 
     def _outlives(self, request: Any) -> bool:
-        """Does a thread or child of ours go on with the request? (If not: it is done, or the handler kept it.)"""
-        if self.way == "inline" or id(request) not in self._requests:
+        """Does somebody go on with the request who reports its end? (If not: it is done, or the handler kept it.)"""
+        row = self._requests.get(id(request))
+        if row is None or self.way == "inline":
             return False
-        return self._handed_over if self.offloads else isinstance(self.processor, (ThreadingMixIn, ForkingMixIn))
+        if row.taken or self.offloads or not isinstance(self.processor, (ThreadingMixIn, ForkingMixIn)):
+            return row.taken
+        return bool(request.fileno() >= 0)  # by a process_request of its own: refused, or in a pool, say
 
     def _process(self, request: Any, client_address: Any) -> bool:
         """verify, process; on an error or a refusal shut the request down, once. True: it is being processed."""
@@ -214,7 +217,6 @@ class Host:
 
     def _call_process_request(self, request: Any, client_address: Any) -> None:
         """A server of another make cannot ask its host who processes; then the host goes past its process_request."""
-        self._handed_over = False
         if self.way == "inline" and has_mixin(self.server):  # who says inline wants neither a thread nor a child
             self.server.finish_request(request, client_address)
             self.server.shutdown_request(request)
@@ -233,10 +235,21 @@ class Host:
 
     def offload(self, request: Any, client_address: Any) -> None:
         """Have a request processed as if the server had the mixin."""
-        self._handed_over = True
         self.processor.process_request(request, client_address)
 
     # -- what threads and children report ---------------------------------------------------------------------------
+
+    def taken(self, request: Any) -> None:
+        """A mixin is about to start a thread or child for a request."""
+        row = self._requests.get(id(request))
+        if row is not None:
+            row.taken = True
+
+    def let_go(self, request: Any) -> None:
+        """A request was closed, in any thread; that of a thread or child ends with it and not before."""
+        row = self._requests.get(id(request))
+        if row is not None and not row.taken and self.way != "inline":  # welcome() sees to those
+            self.returned(request)
 
     def returned(self, request: Any) -> None:
         """A thread is done with a request; legal in any thread, and twice."""

@@ -60,6 +60,8 @@ class ThreadingMixIn:
 
     def process_request(self: Any, request: Any, client_address: Any) -> None:
         """Start a thread for the request."""
+        if self._host is not None:
+            self._host.taken(request)
         thread = start_thread(self._process_and_return, (request, client_address), daemon=self.daemon_threads)
         if self.block_on_close and not self.daemon_threads:
             # The finished ones are let go with each new one: a server that runs for ever must not collect them.
@@ -131,6 +133,8 @@ class ForkingMixIn:
     def process_request(self: Any, request: Any, client_address: Any) -> None:
         """Fork a child for the request; the parent closes its copy of the connection."""
         self.collect_children()  # here too, so that max_children holds however the server is driven
+        if self._host is not None:
+            self._host.taken(request)
         pid = os.fork()
         if not pid:
             self._in_child(request, client_address)  # never returns

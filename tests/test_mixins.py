@@ -29,6 +29,8 @@ class Host:
     def shake_hands(self, request: Any) -> bool:
         return True
 
+    def taken(self, request: Any) -> None: ...
+
     def returned(self, request: Any) -> None:
         self.told.append(("returned", request, threading.current_thread().name))
         self.event.set()

@@ -218,6 +218,21 @@ MUTANTS = [
         ],
     ),
     *planted(
+        "reactor/hosting.py",
+        [
+            fault(
+                "thread-none-but-a-row", "thread.each",
+                "        return bool(request.fileno() >= 0)", "        return True",
+                "tests/test_guests.py::test_an_own_process_request_that_starts_nothing_leaves_no_row",
+            ),
+            fault(
+                "thread-row-ends-before-it", "thread.each",
+                "            row.taken = True\n", "            pass\n",
+                "tests/test_guests.py::test_a_row_lasts_as_long_as_its_thread_whoever_closes_the_socket",
+            ),
+        ],
+    ),
+    *planted(
         "reactor/offload.py",
         [
             fault(
