@@ -866,6 +866,29 @@ def test_a_child_that_lives_on_keeps_no_other_connection_open(loop: Reactor, con
 
 
 @needs_fork
+@pytest.mark.parametrize("way", ["thread", "greenlet"])
+def test_a_child_that_lives_on_keeps_no_connection_of_a_blocking_handler_open(
+    loop: Reactor, connect: Any, way: Any
+) -> None:
+    """Its files are open when the child is forked, and close() of a socket waits for them."""
+    if way == "greenlet":
+        pytest.importorskip("greenlet")
+
+    class OnlyCloses(ours.TCPServer):
+        def shutdown_request(self, request: Any) -> None:
+            self.close_request(request)
+
+    other = connect(loop.add(OnlyCloses(LOOPBACK, Waiting), way=way))
+    assert receive(loop, other, 8) == b"at work\n"
+    client = connect(loop.add(ours.ForkingTCPServer(LOOPBACK, Waiting)))
+    assert receive(loop, client, 8) == b"at work\n"
+    other.sendall(b"go on\n")
+    assert receive_all(loop, other) == b"done\n"
+    client.sendall(b"go on\n")
+    assert receive_all(loop, client) == b"done\n"
+
+
+@needs_fork
 def test_a_child_ends_on_sigterm_though_the_parent_drains_on_it() -> None:
     """And its wake-up descriptor is not the parent's: a file that the child opens must not get a stray byte."""
     printed = python(

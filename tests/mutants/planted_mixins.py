@@ -240,6 +240,11 @@ MUTANTS = [
                 "    thread.daemon = daemon\n", "    thread.daemon |= daemon\n",
                 f"{THREADS}TestThreads::test_daemon_threads_hold_whatever_thread_serves",
             ),
+            fault(
+                "fork-child-keeps-files", "fork.parent",
+                "os.close(socket.socket.detach(sock))", "sock.close()",
+                "tests/test_hosting.py::test_a_child_that_lives_on_keeps_no_connection_of_a_blocking_handler_open",
+            ),
         ],
     ),
     *planted(
