@@ -193,6 +193,11 @@ MUTANTS = [
                 f"{SIGNALS}test_handlers_and_wakeup_descriptor_are_put_back",
             ),
             fault(
+                "signal-handed-back-to-nobody", "engine.signals",
+                "        self.restore()\n        signal.raise_signal(number)\n", "        self.restore()\n",
+                f"{SIGNALS}test_a_third_signal_is_the_programs_own_if_nothing_heeds_the_second",
+            ),
+            fault(
                 "signal-wakes-nobody", "engine.signals",
                 "signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)", "signal.set_wakeup_fd(-1)",
                 f"{SIGNALS}test_the_wakeup_descriptor_is_set_whoever_handles_the_signals",
