@@ -47,7 +47,7 @@ class Host:
         self, loop: Any, server: Any, choice: Choice, limits: Limits, name: str, owned: bool, path: Any = None
     ) -> None:
         self.loop, self.server, self.limits, self.name, self.owned = loop, server, limits, name, owned
-        self.way, self.framing = choice
+        self.way, self.framing, self.way_is_assumed = choice
         self.watches_children = hasattr(os, "pidfd_open")
         self.row: Any = None
         self._socket: Any = None

@@ -203,6 +203,69 @@ def _receive_into(client: socket.socket, got: list[bytes]) -> bool:
     return True
 
 
+@needs_unix
+@pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
+@pytest.mark.parametrize("call", ["sendto", "sendto with flags", "sendmsg"])
+def test_a_unix_client_that_reads_no_packets_holds_nobody(
+    loop: Reactor, connect: Any, tmp_path: Any, module: Any, call: str
+) -> None:
+    class Answers(module.BaseRequestHandler):  # type: ignore[misc,name-defined]
+        def handle(self) -> None:
+            data, sock = self.request
+            assert sock.fileno() == server.fileno()
+            if call == "sendto":
+                sent.append(sock.sendto(data.upper(), self.client_address))
+            elif call == "sendmsg":
+                sent.append(sock.sendmsg([data.upper()], (), 0, self.client_address))
+            else:
+                sent.append(sock.sendto(data.upper(), 0, self.client_address))
+
+    sent: list[int] = []
+    server = module.UnixDatagramServer(str(tmp_path / "s"), Answers)
+    listener = loop.add(server)
+    other = connect(listen(loop, echo))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.bind(str(tmp_path / "c"))
+        asked: list[int] = []
+        while not listener.row.dropped:
+            asked.append(client.sendto(b"one", listener.address))
+            turn_until(loop, lambda: len(sent) == len(asked))
+            assert len(asked) < 5000
+        ask(loop, other, b"hello\n", b"hello\n")
+        assert set(sent) == {3}  # as on a network: whoever sends does not learn it
+        client.setblocking(False)
+        for _ in range(len(asked) - listener.row.dropped):
+            assert client.recv(10) == b"ONE"
+        with pytest.raises(BlockingIOError):
+            client.recv(10)
+        client.sendto(b"two", listener.address)
+        turn_until(loop, lambda: len(sent) == len(asked) + 1)
+        assert client.recv(10) == b"TWO"
+
+
+@needs_unix
+@pytest.mark.parametrize("way", [None, "inline", "thread"])
+def test_who_says_a_way_has_the_real_socket_of_a_datagram_server(loop: Reactor, tmp_path: Any, way: Any) -> None:
+    """And an error of an answer that cannot be sent is the handler's, whatever the way."""
+
+    class Notes(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            noted.append(self.request[1] is self.server.socket)
+            try:
+                self.request[1].sendto(b"x", str(tmp_path / "nobody"))
+            except FileNotFoundError:
+                done.set()
+
+    noted: list[bool] = []
+    done = threading.Event()
+    server = ours.UnixDatagramServer(str(tmp_path / "s"), Notes)
+    loop.add(server, way=way)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", server.server_address)
+        turn_until(loop, done.is_set)
+    assert noted == [way is not None]
+
+
 def test_a_datagram_handler_class_needs_no_way(loop: Reactor) -> None:
     listener = loop.listen("udp://127.0.0.1:0", UpperPacket)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
