@@ -65,6 +65,7 @@ REASONS: dict[str | Site, str] = {
     ("framed_sockets", "SocketOfRow.recv_into", "recv"): "reads from the frame",
     ("framed_sockets", "SocketOfRow.send", "sendall"): "writes to the outbox",
     ("framed_sockets", "SocketOfRow.sendfile", "sendall"): "writes to the outbox",
+    ("guests", "Answers._send", "send"): _REAL,
     ("guests", "HostedAcceptor._release", "close"): "calls Host.close",
     ("guests", "ServedRequests._release", "close"): "calls Host.close",
     ("handled", "HandledRow.deliver", "send"): _COROUTINE,
