@@ -152,7 +152,7 @@ MUTANTS = [
             ),
             fault(
                 "second-signal-drains", "engine.signals",
-                "self.stop(drain_s=None if self._stop_s is None else 0)", "self.stop()",
+                "            self.stop(drain_s=0)\n", "            self.stop()\n",
                 f"{SIGNALS}test_a_second_signal_aborts_at_once",
             ),
             fault(
