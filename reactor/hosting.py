@@ -28,6 +28,7 @@ from .guests import (
     overrides_service_actions,
     processor_of,
 )
+from .handshakes import postpone, shake_hands
 from .limits import Limits
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .phases import End
@@ -101,14 +102,10 @@ class Host:
 
     def shake_hands(self, request: Any) -> bool:
         """Do it, where the request is worked on; False: there is nobody to talk to (socketserver drops these, too)."""
-        if self._shakes_hands:
-            timeout_s = request.gettimeout()
-            request.settimeout(self.limits.handshake_s)
-            try:
-                request.do_handshake()
-            except OSError:
-                return False
-            request.settimeout(timeout_s)
+        try:
+            shake_hands(request)
+        except OSError:
+            return False
         return True
 
     def _service_every(self, poll_interval_s: float, overridden: bool) -> float | None:
@@ -172,6 +169,8 @@ class Host:
             request.setblocking(True)  # BSD and macOS: accepted sockets inherit O_NONBLOCK from the listener
         row = DetachedRow(self.loop, request, self.row, self.name, self.limits, client_address, self.way)
         self._requests[id(request)] = row
+        if self._shakes_hands:
+            postpone(request, self.limits.handshake_s, row.hang_up)
         outlives = False
         try:
             outlives = self._process(request, client_address) and self._outlives(request)
@@ -198,9 +197,11 @@ class Host:
                 self._call_process_request(request, client_address)
                 return True
         except Exception as error:
-            self._failed(request, error)
+            row = self._requests.get(id(request))
             try:
-                self.server.handle_error(request, client_address)
+                if row is None or not row.hung_up:  # there was nobody to talk to: as if accept() had said so
+                    self._failed(request, error)
+                    self.server.handle_error(request, client_address)
             finally:
                 self._shut(request)
             return False

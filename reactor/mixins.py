@@ -35,7 +35,8 @@ class ThreadingMixIn:
     def process_request_thread(self: Any, request: Any, client_address: Any) -> None:
         """Handle one request in the calling thread and shut it down; errors go to `handle_error`."""
         try:
-            self.finish_request(request, client_address)
+            if self._host is None or self._host.shake_hands(request):  # here too: a pool calls this in threads of its own
+                self.finish_request(request, client_address)
         except Exception:
             self.handle_error(request, client_address)
         finally:

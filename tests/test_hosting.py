@@ -2005,6 +2005,84 @@ def test_the_handshake_is_done_before_the_handler_is_made(
     assert server.versions == [client.version() if shakes else None]
 
 
+@each_secure
+@pytest.mark.parametrize("hook", ["verify_request", "process_request"])
+def test_a_hook_that_asks_who_is_there_shakes_hands(
+    shared: Reactor, secure: Any, context: ssl.SSLContext, name: str, hook: str
+) -> None:
+    server_class, keywords = SECURE[name]
+    if hook == "process_request" and server_class in (standard.TCPServer, standard.UnixStreamServer):
+        pytest.skip("it is called in the thread or child")
+
+    def looks(server: Any, request: Any, client_address: Any) -> Any:
+        versions.append((request.getpeercert(), request.version(), type(request).__name__, request.session_reused))
+        return getattr(super(Looks, server), hook)(request, client_address)
+
+    versions: list[Any] = []
+    Looks = type("Looks", (server_class,), {hook: looks})
+    listener = in_loop(shared, lambda: shared.add(secured(Looks(LOOPBACK, OneLine), context), **keywords))
+    client = secure(listener)
+    assert answer(client) == b"HELLO\n"
+    assert versions == [(None, client.version(), "SSLSocket", False)]
+    wait_until(lambda: not listener.row.members)
+
+
+def test_a_hook_that_looks_at_the_address_waits_for_no_handshake(
+    shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext
+) -> None:
+    class Looks(ours.ThreadingTCPServer):
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            return bool(request.getpeername() == client_address)
+
+    listener = in_loop(shared, lambda: shared.add(secured(Looks(LOOPBACK, OneLine), context)))
+    silent = connect(listener)
+    assert answer(secure(listener)) == b"HELLO\n"
+    silent.shutdown(socket.SHUT_RDWR)
+    wait_until(lambda: not listener.row.members)
+
+
+def test_a_hook_waits_for_a_handshake_as_long_as_limits_say(
+    shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext
+) -> None:
+    """Then the peer is dropped as one that shakes no hands in a thread: nobody's error."""
+
+    class Looks(ours.ThreadingTCPServer):
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            return request.version() is not None
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            errors.append(client_address)
+
+    errors: list[Any] = []
+    server = secured(Looks(LOOPBACK, OneLine), context)
+    listener = in_loop(shared, lambda: shared.add(server, limits=Limits(handshake_s=0.05)))
+    silent = connect(listener)
+    wait_until(lambda: listener.row.requests and not listener.row.members)
+    assert silent.recv(1) == b""
+    assert answer(secure(listener)) == b"HELLO\n"
+    assert errors == []
+
+
+@pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
+def test_a_pool_of_a_servers_own_shakes_hands_when_it_is_asked_who_is_there(
+    shared: Reactor, secure: Any, context: ssl.SSLContext, module: Any
+) -> None:
+    class Pooled(module.ThreadingTCPServer):  # type: ignore[misc,name-defined]
+        def process_request(self, request: Any, client_address: Any) -> None:
+            threads.append(threading.Thread(target=self.process_request_thread, args=(request, client_address)))
+            threads[-1].start()
+
+    threads: list[threading.Thread] = []
+    server = secured(Pooled(LOOPBACK, Noting), context)
+    server.versions = []
+    listener = in_loop(shared, lambda: shared.add(server))
+    client = secure(listener)
+    assert answer(client) == b"HELLO\n"
+    assert server.versions == [client.version()]
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
 @pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
 def test_a_pool_of_a_servers_own_shakes_hands_by_its_first_read(
     shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext, module: Any

@@ -221,6 +221,11 @@ MUTANTS = [
         "reactor/hosting.py",
         [
             fault(
+                "thread-hooks-before-the-handshake", "thread.each",
+                "            postpone(request, self.limits.handshake_s, row.hang_up)\n", "            pass\n",
+                "tests/test_hosting.py::test_a_hook_that_asks_who_is_there_shakes_hands",
+            ),
+            fault(
                 "thread-none-but-a-row", "thread.each",
                 "        return bool(request.fileno() >= 0)", "        return True",
                 "tests/test_guests.py::test_an_own_process_request_that_starts_nothing_leaves_no_row",
