@@ -59,6 +59,37 @@ def served(loop: Reactor, connect: Any, listener: Any) -> None:
     client.close()
 
 
+@each_module
+@pytest.mark.parametrize("own", [False, True], ids=["its class's before", "one of its own before"])
+def test_a_get_request_that_is_put_in_its_place_later_is_called(
+    loop: Reactor, connect: Any, module: Any, own: bool
+) -> None:
+    calls: list[str] = []
+
+    class Counting(module.TCPServer):  # type: ignore[misc,name-defined]
+        def get_request(self) -> Any:
+            calls.append("first")
+            return super().get_request()
+
+    server = (Counting if own else module.TCPServer)(LOOPBACK, Upper)
+    listener = loop.add(server, way="inline")
+    served(loop, connect, listener)
+    assert set(calls) == ({"first"} if own else set())
+    calls.clear()
+
+    def later() -> Any:
+        calls.append("later")
+        return server.socket.accept()
+
+    server.get_request = later
+    served(loop, connect, listener)
+    assert set(calls) == {"later"}
+    calls.clear()
+    del server.get_request
+    served(loop, connect, listener)
+    assert set(calls) == ({"first"} if own else set())
+
+
 # -- servers that process requests in their own way -------------------------------------------------------------------
 
 

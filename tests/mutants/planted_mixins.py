@@ -218,6 +218,21 @@ MUTANTS = [
         ],
     ),
     *planted(
+        "reactor/guests.py",
+        [
+            fault(
+                "get-request-of-the-beginning", "hooks.get",
+                "accept() if stock.are_stock() else server.get_request()", "accept()",
+                "tests/test_guests.py::test_a_get_request_that_is_put_in_its_place_later_is_called",
+            ),
+            fault(
+                "unix-client-waited-for", "udp.unbound",
+                "            if error.errno not in NOT_NOW:\n                raise\n", "            raise\n",
+                "tests/test_hosting.py::test_a_unix_client_that_reads_no_packets_holds_nobody",
+            ),
+        ],
+    ),
+    *planted(
         "reactor/hosting.py",
         [
             fault(
