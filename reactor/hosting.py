@@ -281,7 +281,7 @@ class Host:
         """At max_children nobody is accepted; who connects waits in the backlog."""
         if there_is_room:
             self.row.resume("children")
-        elif self.row.end is None:
+        elif self.row.end is None and "children" not in self.row.paused:  # a row that is marked lets no loop wait
             self.row.pause("children")
 
     def child_ended(self, pid: int) -> None:

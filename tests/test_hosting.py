@@ -28,6 +28,7 @@ from reactor import (
 )
 from reactor import socketserver as ours
 from reactor.attaching import attach
+from reactor.hosting import ROOM_POLL_S
 from tests.driving import ask, listen, receive, receive_all, reset, streams, turn_until, turns
 from tests.running import PATIENCE_S, PROMPT_S, Running, Waits, descriptors, python, seconds_of, wait_for, wait_until
 
@@ -1020,8 +1021,12 @@ def test_at_max_children_only_their_own_listener_waits(
         assert receive(loop, client, 8) == b"at work\n"
     for _ in range(3):
         ask(loop, other, b"hello\n", b"hello\n")
+    turns(loop)
     assert listener.row.paused == {"children"}
     assert listener.row.requests == 2
+    wait_s = loop.next_turn_in_s()  # it rests, though a client waits
+    assert wait_s is not None
+    assert wait_s > 1 if pidfds else wait_s == ROOM_POLL_S
     clients[1].sendall(b"go on\n")
     assert receive(loop, clients[2], 8) == b"at work\n"  # who waited has the place of the first that ended
     clients[0].sendall(b"go on\n")

@@ -68,6 +68,7 @@ REASONS: dict[str | Site, str] = {
     ("guests", "Answers._send", "send"): _REAL,
     ("guests", "Answers.sendmsg", "sendmsg"): _REAL,
     ("guests", "Answers.sendto", "sendto"): _REAL,
+    ("guests", "HostedAcceptor.__init__", "accept"): "calls what quick_accept has returned",
     ("guests", "HostedAcceptor._release", "close"): "calls Host.close",
     ("guests", "ServedRequests._release", "close"): "calls Host.close",
     ("handled", "HandledRow.deliver", "send"): _COROUTINE,
