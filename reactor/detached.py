@@ -45,15 +45,20 @@ class DetachedRow(Row):
         limits: of the listener.
         sockaddr: the peer's address.
         way: "inline", "thread" or "fork".
+
+    Attributes:
+        taken: a mixin has started a thread or child for it, which reports its end.
+        hung_up: a hook has asked for a TLS handshake, and the peer was not there for it.
     """
 
-    __slots__ = ("_collect", "acceptor", "way")
+    __slots__ = ("_collect", "acceptor", "hung_up", "taken", "way")
 
     def __init__(
         self, loop: Any, sock: Any, acceptor: Any, listener: str, limits: Limits, sockaddr: Any, way: str
     ) -> None:
         self.acceptor = acceptor
         self.way = way
+        self.taken = self.hung_up = False
         self._collect: Callable[[], object]  # of a row that watches a child
         super().__init__(loop, sock, listener, limits, Phase.IDLE, sockaddr)
         self.requests = 1
@@ -70,6 +75,10 @@ class DetachedRow(Row):
         """The child has ended."""
         self._collect()
         self.loop.demultiplexer.set(self, 0)  # a pidfd stays readable: whoever reaps the child, do not spin
+
+    def hang_up(self) -> None:
+        """See `hung_up`."""
+        self.hung_up = True
 
     def stop_requested(self) -> None:
         """Threads and children cannot be told; the drain waits for them."""

@@ -1,21 +1,28 @@
 """What a hosted server looks like from the loop: the rows of its sockets, and the mixin that it may lack.
 
-What it is: the row of a listening socket, the row of a socket whose requests are no connections, and stand-ins that add
-ThreadingMixIn or ForkingMixIn to a server which has neither. What it is not: the order of the hooks; see `hosting`.
+What it is: the row of a listening socket, the row of a socket whose requests are no connections (and how these are answered
+where an answer could hold the loop), and stand-ins that add ThreadingMixIn or ForkingMixIn to a server which has neither.
+What it is not: the order of the hooks; see `hosting`.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
+from .accepted import quick_accept
 from .acceptor import AcceptorRow, Action
-from .hooks import origin
+from .hooks import StockHooks, origin
 from .limits import Limits
 from .listening import ListeningRow
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .snapshots import Kind
+from .transports import NOT_NOW
 from .ways import Way
+
+# Windows has no such flag, and no Unix packets either.
+_AT_ONCE = int(getattr(socket, "MSG_DONTWAIT", 0))
 
 
 class HostedAcceptor(AcceptorRow):
@@ -25,9 +32,13 @@ class HostedAcceptor(AcceptorRow):
 
     def __init__(self, host: Any, sock: Any, limits: Limits) -> None:
         self._host = host
-        # A get_request that only calls accept() is not missed, and the quick way of `accepted` takes 3 us less.
-        accept = host.server.get_request if has_own_get_request(host.server) else None
-        super().__init__(host.loop, sock, host.name, limits, host.welcome, accept=accept, owned=False)
+        server = host.server
+        stock = StockHooks(server, get_request="TCPServer.get_request")
+        accept = quick_accept(sock) if hasattr(sock, "accept") else server.get_request
+        # A get_request that only calls accept() is not missed, and the quick way of `accepted` takes 3 us less. But it is
+        # asked for each connection: a program may put one of its own in its place while it is served.
+        get_request = lambda: accept() if stock.are_stock() else server.get_request()  # noqa: E731
+        super().__init__(host.loop, sock, host.name, limits, host.welcome, accept=get_request, owned=False)
         self.way = host.way
 
     def action_on(self, error: OSError) -> Action:
@@ -47,16 +58,19 @@ class ServedRequests(ListeningRow):
     """A socket whose requests are no connections: with UDP they are (data, socket).
 
     It stays blocking, for threads share it. Linux verifies the checksum of a packet before it reports a *blocking*
-    socket as readable (udp_poll), so receiving cannot block.
+    socket as readable (udp_poll), so receiving cannot block. Sending on a Unix socket can: see `Answers`.
     """
 
     kind: Kind = "datagram"
-    __slots__ = ("_host", "way")
+    __slots__ = ("_answers", "_host", "dropped", "way")
 
     def __init__(self, host: Any, sock: Any) -> None:
         self._host = host
+        self.dropped = 0  # answers that a client did not take
         super().__init__(host.loop, sock, host.name, host.limits, owned=False)
         self.way = host.way
+        is_unix = hasattr(socket, "AF_UNIX") and getattr(sock, "family", None) == socket.AF_UNIX
+        self._answers = Answers(self, sock) if is_unix and host.owned and host.way_is_assumed else None
 
     def on_ready(self, ready: int) -> None:
         """Take one packet through the hooks of the server."""
@@ -68,6 +82,8 @@ class ServedRequests(ListeningRow):
             self.loop.contain(self, error)
             return
         self.requests += 1
+        if self._answers is not None and isinstance(request, tuple) and request[1:] == (self._answers.sock,):
+            request = (request[0], self._answers)
         try:
             self._host._process(request, client_address)
         except Exception as error:  # of a hook that reports or ends; the socket goes on
@@ -75,6 +91,42 @@ class ServedRequests(ListeningRow):
 
     def _release(self) -> None:
         self._host.close()
+
+
+class Answers:
+    """The Unix datagram socket of a server, as its handlers have it on a shared loop if nobody has said a way.
+
+    A client that does not read has a full queue, and a blocking send waits for it, with everybody else. Here the packet is
+    dropped and counted instead, as those of a function (`datagrams`). All else is the socket's.
+    """
+
+    __slots__ = ("_row", "sock")
+
+    def __init__(self, row: ServedRequests, sock: Any) -> None:
+        self._row, self.sock = row, sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+    def sendto(self, data: Any, *flags_and_address: Any) -> int:
+        """As `socket.sendto`, but that it waits for nobody."""
+        *flags, address = flags_and_address
+        return self._send(memoryview(data).nbytes, lambda: self.sock.sendto(data, sum(flags) | _AT_ONCE, address))
+
+    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
+        """As `socket.sendmsg`, but that it waits for nobody."""
+        buffers = list(buffers)
+        size = sum(memoryview(data).nbytes for data in buffers)
+        return self._send(size, lambda: self.sock.sendmsg(buffers, ancdata, flags | _AT_ONCE, address))
+
+    def _send(self, size: int, send: Callable[[], int]) -> int:
+        try:
+            return send()
+        except OSError as error:
+            if error.errno not in NOT_NOW:
+                raise
+            self._row.dropped += 1
+            return size
 
 
 # What tells a server with the standard library's mixins.

@@ -28,10 +28,14 @@ from .guests import (
     overrides_service_actions,
     processor_of,
 )
+from .handshakes import postpone, shake_hands
 from .limits import Limits
 from .mixins import ForkingMixIn, ThreadingMixIn
 from .phases import End
 from .ways import Choice
+
+# How often to look for children that have ended, if nothing announces it and a request may wait for that (s).
+ROOM_POLL_S = 0.05
 
 
 class Host:
@@ -44,14 +48,14 @@ class Host:
         self, loop: Any, server: Any, choice: Choice, limits: Limits, name: str, owned: bool, path: Any = None
     ) -> None:
         self.loop, self.server, self.limits, self.name, self.owned = loop, server, limits, name, owned
-        self.way, self.framing = choice
+        self.way, self.framing, self.way_is_assumed = choice
         self.watches_children = hasattr(os, "pidfd_open")
         self.row: Any = None
         self._socket: Any = None
         self._timeout_s: float | None = None
         self._service: Any = None
         self._path = path
-        self._closing = self._listens = self._shakes_hands = self._handed_over = False
+        self._closing = self._listens = self._shakes_hands = False
         self.server_closed = False
         self._watched: set[int] = set()  # process ids with a pidfd in the table
         self._requests: dict[int, DetachedRow] = {}  # by the identity of the request
@@ -84,8 +88,9 @@ class Host:
         overridden = overrides_service_actions(self.server)
         if overridden or isinstance(self.processor, ForkingMixIn):
             self._service = self.processor.service_actions
-            every = lambda: poll_interval_s if overridden or self._unwatched() else None  # noqa: E731
-            self.loop.hooks.append((self._service, every))
+            self.loop.hooks.append((self._service, lambda: self._service_every(poll_interval_s, overridden)))
+            if isinstance(self.processor, ForkingMixIn):
+                self.processor.collect_children()  # there may be some of an earlier handle_request, and they count
         if self.owned:
             self.loop.farewells.append(self.farewell)
 
@@ -97,19 +102,17 @@ class Host:
 
     def shake_hands(self, request: Any) -> bool:
         """Do it, where the request is worked on; False: there is nobody to talk to (socketserver drops these, too)."""
-        if self._shakes_hands:
-            timeout_s = request.gettimeout()
-            request.settimeout(self.limits.handshake_s)
-            try:
-                request.do_handshake()
-            except OSError:
-                return False
-            request.settimeout(timeout_s)
+        try:
+            shake_hands(request)
+        except OSError:
+            return False
         return True
 
-    def _unwatched(self) -> bool:
-        """Are there children whose end no pidfd would announce?"""
-        return bool(set(getattr(self.processor, "active_children", None) or ()) - self._watched)
+    def _service_every(self, poll_interval_s: float, overridden: bool) -> float | None:
+        """Return how often service_actions is called at least; None: with each turn that there is, and that is enough."""
+        if not set(getattr(self.processor, "active_children", None) or ()) - self._watched:  # a pidfd announces the end
+            return poll_interval_s if overridden else None
+        return min(poll_interval_s, ROOM_POLL_S) if self.row.pause_reasons else poll_interval_s
 
     def close(self) -> None:
         """The listener has left the table."""
@@ -166,6 +169,8 @@ class Host:
             request.setblocking(True)  # BSD and macOS: accepted sockets inherit O_NONBLOCK from the listener
         row = DetachedRow(self.loop, request, self.row, self.name, self.limits, client_address, self.way)
         self._requests[id(request)] = row
+        if self._shakes_hands:
+            postpone(request, self.limits.handshake_s, row.hang_up)
         outlives = False
         try:
             outlives = self._process(request, client_address) and self._outlives(request)
@@ -177,10 +182,13 @@ class Host:
                 self._return(id(request), row)
 
     def _outlives(self, request: Any) -> bool:
-        """Does a thread or child of ours go on with the request? (If not: it is done, or the handler kept it.)"""
-        if self.way == "inline" or id(request) not in self._requests:
+        """Does somebody go on with the request who reports its end? (If not: it is done, or the handler kept it.)"""
+        row = self._requests.get(id(request))
+        if row is None or self.way == "inline":
             return False
-        return self._handed_over if self.offloads else isinstance(self.processor, (ThreadingMixIn, ForkingMixIn))
+        if row.taken or self.offloads or not isinstance(self.processor, (ThreadingMixIn, ForkingMixIn)):
+            return row.taken
+        return bool(request.fileno() >= 0)  # by a process_request of its own: refused, or in a pool, say
 
     def _process(self, request: Any, client_address: Any) -> bool:
         """verify, process; on an error or a refusal shut the request down, once. True: it is being processed."""
@@ -189,9 +197,11 @@ class Host:
                 self._call_process_request(request, client_address)
                 return True
         except Exception as error:
-            self._failed(request, error)
+            row = self._requests.get(id(request))
             try:
-                self.server.handle_error(request, client_address)
+                if row is None or not row.hung_up:  # there was nobody to talk to: as if accept() had said so
+                    self._failed(request, error)
+                    self.server.handle_error(request, client_address)
             finally:
                 self._shut(request)
             return False
@@ -208,7 +218,6 @@ class Host:
 
     def _call_process_request(self, request: Any, client_address: Any) -> None:
         """A server of another make cannot ask its host who processes; then the host goes past its process_request."""
-        self._handed_over = False
         if self.way == "inline" and has_mixin(self.server):  # who says inline wants neither a thread nor a child
             self.server.finish_request(request, client_address)
             self.server.shutdown_request(request)
@@ -227,10 +236,21 @@ class Host:
 
     def offload(self, request: Any, client_address: Any) -> None:
         """Have a request processed as if the server had the mixin."""
-        self._handed_over = True
         self.processor.process_request(request, client_address)
 
     # -- what threads and children report ---------------------------------------------------------------------------
+
+    def taken(self, request: Any) -> None:
+        """A mixin is about to start a thread or child for a request."""
+        row = self._requests.get(id(request))
+        if row is not None:
+            row.taken = True
+
+    def let_go(self, request: Any) -> None:
+        """A request was closed, in any thread; that of a thread or child ends with it and not before."""
+        row = self._requests.get(id(request))
+        if row is not None and not row.taken and self.way != "inline":  # welcome() sees to those
+            self.returned(request)
 
     def returned(self, request: Any) -> None:
         """A thread is done with a request; legal in any thread, and twice."""
@@ -256,6 +276,13 @@ class Host:
                 self._watched.add(pid)
             except OSError:
                 self.watches_children = False  # an old kernel, or no descriptor left: service_actions polls
+
+    def may_fork(self, there_is_room: bool) -> None:
+        """At max_children nobody is accepted; who connects waits in the backlog."""
+        if there_is_room:
+            self.row.resume("children")
+        elif self.row.end is None and "children" not in self.row.paused:  # a row that is marked lets no loop wait
+            self.row.pause("children")
 
     def child_ended(self, pid: int) -> None:
         """A child was reaped."""

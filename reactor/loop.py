@@ -39,12 +39,14 @@ class Loop(Stages):
     _in_turn = _closed = False
     _report: DrainReport | None = None
     _signals: SignalWatch | None = None
+    _abort_asked_in = -1  # the turn in which a signal has last asked for it
 
     def run(self, *, handle_signals: bool = True) -> DrainReport:
         """Turn until `stop`, drain, and say what became of the connections.
 
         Args:
-            handle_signals: in the main thread, SIGINT and SIGTERM stop the loop; a second one aborts at once.
+            handle_signals: in the main thread, SIGINT and SIGTERM stop the loop; a second one aborts at once, and a third
+                is the program's own if a handler holds the loop, so that no turn has begun since the second.
 
         Raises:
             RuntimeError: the loop runs already, or is closed.
@@ -117,7 +119,13 @@ class Loop(Stages):
         self._wake()
 
     def _signalled(self, number: int) -> None:
-        self.stop(drain_s=None if self._stop_s is None else 0)
+        if self._stop_s is None:
+            self.stop()
+        elif self._abort_asked_in != self.turns or self._signals is None:
+            self._abort_asked_in = self.turns
+            self.stop(drain_s=0)
+        else:
+            self._signals.hand_back(number)
 
     def _drain_on(self) -> None:
         if self.draining is None:

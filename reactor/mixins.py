@@ -3,6 +3,9 @@
 What it is: `process_request` in two variants, to be mixed into any server. What it is not: a change of the loop; it
 accepts as ever, and the request's row is DETACHED until the thread or child is done. A server that is hosted by a loop
 has a `_host`, which is told who took which request; without one (`handle_request`) the mixins work alone.
+
+Rule: who is hosted waits for no child: a wait would hold every other row of the loop, and the signals that are to end it.
+At `max_children` the host takes no request instead, until one has ended.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ class ThreadingMixIn:
     def process_request_thread(self: Any, request: Any, client_address: Any) -> None:
         """Handle one request in the calling thread and shut it down; errors go to `handle_error`."""
         try:
-            self.finish_request(request, client_address)
+            if self._host is None or self._host.shake_hands(request):  # here too: a pool calls this in threads of its own
+                self.finish_request(request, client_address)
         except Exception:
             self.handle_error(request, client_address)
         finally:
@@ -57,6 +61,8 @@ class ThreadingMixIn:
 
     def process_request(self: Any, request: Any, client_address: Any) -> None:
         """Start a thread for the request."""
+        if self._host is not None:
+            self._host.taken(request)
         thread = start_thread(self._process_and_return, (request, client_address), daemon=self.daemon_threads)
         if self.block_on_close and not self.daemon_threads:
             # The finished ones are let go with each new one: a server that runs for ever must not collect them.
@@ -76,7 +82,7 @@ class ForkingMixIn:
     Attributes:
         timeout: for `handle_request`, in seconds.
         active_children: the process ids of those that run; None before the first.
-        max_children: with so many, a new request waits until one has ended.
+        max_children: with so many, a new request waits until one has ended; on a loop its listener is PAUSED meanwhile.
         block_on_close: `server_close` waits for all.
     """
 
@@ -88,15 +94,23 @@ class ForkingMixIn:
 
     def collect_children(self: Any, *, blocking: bool = False) -> None:
         """Reap the children that have ended; children that this server did not start are left alone."""
-        if not self.active_children:
-            return
-        while len(self.active_children) >= self.max_children:
-            # Any of ours will do, so ask each in turn, and wait for one only if all still run.
+        if self._host is None:
+            self._wait_for_room()
+        for pid in tuple(self.active_children or ()):
+            self._reap(pid, 0 if blocking else os.WNOHANG)
+        self._tell_of_room()
+
+    def _wait_for_room(self: Any) -> None:
+        """Any of ours will do, so ask each in turn, and wait for one only if all still run."""
+        while self.active_children and len(self.active_children) >= self.max_children:
             reaped = [self._reap(pid, os.WNOHANG) for pid in tuple(self.active_children)]
             if not any(reaped):
                 self._reap(_next_to_end(self.active_children), 0)
-        for pid in tuple(self.active_children):
-            self._reap(pid, 0 if blocking else os.WNOHANG)
+
+    def _tell_of_room(self: Any) -> None:
+        """With max_children = 0 there is one at a time, as in socketserver, which waits only for children that there are."""
+        if self._host is not None:
+            self._host.may_fork(len(self.active_children or ()) < max(self.max_children, 1))
 
     def _reap(self: Any, pid: int, flags: int) -> bool:
         try:
@@ -120,6 +134,8 @@ class ForkingMixIn:
     def process_request(self: Any, request: Any, client_address: Any) -> None:
         """Fork a child for the request; the parent closes its copy of the connection."""
         self.collect_children()  # here too, so that max_children holds however the server is driven
+        if self._host is not None:
+            self._host.taken(request)
         pid = os.fork()
         if not pid:
             self._in_child(request, client_address)  # never returns
@@ -128,6 +144,7 @@ class ForkingMixIn:
         self.active_children.add(pid)
         if self._host is not None:
             self._host.forked(request, pid)
+            self._tell_of_room()
         self.close_request(request)
 
     def _in_child(self: Any, request: Any, client_address: Any) -> None:

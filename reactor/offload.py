@@ -10,10 +10,11 @@ copies of other rows' sockets, so that no connection stays open because a child 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Gate:
         self._stop: Callable[[], object] | None = None
         self.stop_requested = False
 
-    @contextmanager
+    @contextlib.contextmanager
     def serving(self, stop: Callable[[], object]) -> Iterator[None]:
         """Mark the block as serving; `stop` ends it, and must be legal in any thread."""
         with self._lock:
@@ -108,5 +109,15 @@ def in_child(loop: Any, keep: Sequence[Any] | None) -> None:
     """
     for row in loop.table:
         if row.sock is not None and not any(row.sock is kept for kept in keep or ()):
-            row.sock.close()
+            _close_copy(row.sock)
     loop.abandon()
+
+
+def _close_copy(sock: Any) -> None:
+    """Close the descriptor, which close() of a socket leaves open while a handler has files of it: here nobody goes on."""
+    sock = getattr(sock, "_sock", sock)  # that of a tap
+    with contextlib.suppress(OSError):
+        if isinstance(sock, socket.socket):
+            os.close(socket.socket.detach(sock))  # not a green socket's own, which asks the parent's selector
+        else:
+            sock.close()  # a pidfd, or one that is simulated

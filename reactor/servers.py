@@ -96,6 +96,8 @@ class TCPServer(BaseServer):
     def close_request(self, request: Any) -> None:
         """Close the connection."""
         request.close()
+        if self._host is not None:
+            self._host.let_go(request)
 
 
 class UDPServer(TCPServer):

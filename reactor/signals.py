@@ -1,9 +1,11 @@
-"""Ctrl-C and SIGTERM: the first one drains, the second aborts.
+"""Ctrl-C and SIGTERM: the first one drains, the second aborts; the third is the program's, if no turn has heeded the second.
 
 A Python signal handler alone does not interrupt a `select()` in time (0.05 s became 0.60 s); the wake-up descriptor
 does: the interpreter's C handler writes a byte into the loop's socket pair. The byte only wakes; which signals came is
 kept by the interpreter, so a full pair loses nothing. Handlers and descriptor are put back as they were: at the end,
-and in a forked child, which else could not be ended by SIGTERM. Off the main thread nothing is installed.
+and in a forked child, which else could not be ended by SIGTERM. So they are when a handler holds the loop, so that nothing
+becomes of what was asked for: the signal then does what it would have done without a loop, which mostly ends the program.
+Off the main thread nothing is installed.
 """
 
 from __future__ import annotations
@@ -42,6 +44,11 @@ class SignalWatch:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._old[number] = signal.signal(number, lambda got, _frame: stop(got))
         return self
+
+    def hand_back(self, number: int) -> None:
+        """Let the program have this signal, and all that come."""
+        self.restore()
+        signal.raise_signal(number)
 
     def restore(self) -> None:
         """Put back what was replaced; legal twice."""

@@ -27,10 +27,11 @@ WAYS = ("coroutine", "framed", "greenlet", "inline", "thread", "fork")
 
 
 class Choice(NamedTuple):
-    """How a handler runs; with a framing if that is `framed`."""
+    """How a handler runs; with a framing if that is `framed`. A way that nobody has said is assumed."""
 
     way: Way
     framing: Framing[Any] | None = None
+    assumed: bool = False
 
 
 def choose(server: Any, way: Way | None, framing: Framing[Any] | None, name: str) -> Choice:
@@ -67,7 +68,8 @@ def choose(server: Any, way: Way | None, framing: Framing[Any] | None, name: str
         return _framed(server, framing, name)
     if said == "greenlet":
         _require_greenlets(server, name)
-    return Choice(said or "inline")  # one packet in, one out: there is no client to wait for
+    # One packet in, one out: there is no client to wait for, and no answer waits for one (`guests.Answers`).
+    return Choice("inline", assumed=True) if said is None else Choice(said)
 
 
 def is_coroutine_handler(handler: Any) -> bool:

@@ -59,6 +59,37 @@ def served(loop: Reactor, connect: Any, listener: Any) -> None:
     client.close()
 
 
+@each_module
+@pytest.mark.parametrize("own", [False, True], ids=["its class's before", "one of its own before"])
+def test_a_get_request_that_is_put_in_its_place_later_is_called(
+    loop: Reactor, connect: Any, module: Any, own: bool
+) -> None:
+    calls: list[str] = []
+
+    class Counting(module.TCPServer):  # type: ignore[misc,name-defined]
+        def get_request(self) -> Any:
+            calls.append("first")
+            return super().get_request()
+
+    server = (Counting if own else module.TCPServer)(LOOPBACK, Upper)
+    listener = loop.add(server, way="inline")
+    served(loop, connect, listener)
+    assert set(calls) == ({"first"} if own else set())
+    calls.clear()
+
+    def later() -> Any:
+        calls.append("later")
+        return server.socket.accept()
+
+    server.get_request = later
+    served(loop, connect, listener)
+    assert set(calls) == {"later"}
+    calls.clear()
+    del server.get_request
+    served(loop, connect, listener)
+    assert set(calls) == ({"first"} if own else set())
+
+
 # -- servers that process requests in their own way -------------------------------------------------------------------
 
 
@@ -133,6 +164,64 @@ def test_an_own_process_request_that_fails_is_reported_and_shut_down_once(loop: 
     assert receive_all(loop, client) == b""
     turn_until(loop, lambda: not streams(loop))
     assert server.noted == ["process_request", "handle_error", "shutdown_request"]
+
+
+def _refused_at_once(server: Any, request: Any, client_address: Any) -> None:
+    server.shutdown_request(request)
+
+
+def _refused_later(server: Any, request: Any, client_address: Any) -> None:
+    server.later.append(threading.Thread(target=server.shutdown_request, args=(request,)))
+
+
+def _handled_here(server: Any, request: Any, client_address: Any) -> None:
+    server.finish_request(request, client_address)
+    server.shutdown_request(request)
+
+
+def _detached(server: Any, request: Any, client_address: Any) -> None:
+    socket.socket(fileno=request.detach()).close()
+
+
+MIXED: list[Any] = [ours.ThreadingTCPServer]
+if hasattr(ours, "ForkingTCPServer"):
+    MIXED.append(ours.ForkingTCPServer)
+
+
+@pytest.mark.parametrize("kind", MIXED)
+@pytest.mark.parametrize("process", [_refused_at_once, _refused_later, _handled_here, _detached])
+def test_an_own_process_request_that_starts_nothing_leaves_no_row(
+    loop: Reactor, connect: Any, kind: Any, process: Any
+) -> None:
+    server = type("Own", (kind,), {"process_request": process})(LOOPBACK, ours.BaseRequestHandler)
+    server.later = []
+    client = connect(loop.add(server))
+    if process is _refused_later:
+        turn_until(loop, lambda: server.later)
+        turns(loop)
+        assert [row.phase for row in streams(loop)] == [Phase.DETACHED]
+        server.later[0].start()
+    assert receive_all(loop, client) == b""
+    turn_until(loop, lambda: not streams(loop))
+    for thread in server.later:
+        thread.join()
+
+
+def test_a_row_lasts_as_long_as_its_thread_whoever_closes_the_socket(loop: Reactor, connect: Any) -> None:
+    class Closes(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            self.server.close_request(self.request)  # type: ignore[attr-defined]
+            closed.set()
+            wait_for(go)
+
+    closed, go = threading.Event(), threading.Event()
+    client = connect(loop.add(ours.ThreadingTCPServer(LOOPBACK, Closes)))
+    assert receive_all(loop, client) == b""
+    wait_for(closed)
+    turns(loop)
+    assert [row.phase for row in streams(loop)] == [Phase.DETACHED]
+    go.set()
+    turn_until(loop, lambda: not streams(loop))
 
 
 @each_module

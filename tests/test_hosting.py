@@ -28,6 +28,7 @@ from reactor import (
 )
 from reactor import socketserver as ours
 from reactor.attaching import attach
+from reactor.hosting import ROOM_POLL_S
 from tests.driving import ask, listen, receive, receive_all, reset, streams, turn_until, turns
 from tests.running import PATIENCE_S, PROMPT_S, Running, Waits, descriptors, python, seconds_of, wait_for, wait_until
 
@@ -201,6 +202,69 @@ def _receive_into(client: socket.socket, got: list[bytes]) -> bool:
     except BlockingIOError:
         pass
     return True
+
+
+@needs_unix
+@pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
+@pytest.mark.parametrize("call", ["sendto", "sendto with flags", "sendmsg"])
+def test_a_unix_client_that_reads_no_packets_holds_nobody(
+    loop: Reactor, connect: Any, tmp_path: Any, module: Any, call: str
+) -> None:
+    class Answers(module.BaseRequestHandler):  # type: ignore[misc,name-defined]
+        def handle(self) -> None:
+            data, sock = self.request
+            assert sock.fileno() == server.fileno()
+            if call == "sendto":
+                sent.append(sock.sendto(data.upper(), self.client_address))
+            elif call == "sendmsg":
+                sent.append(sock.sendmsg([data.upper()], (), 0, self.client_address))
+            else:
+                sent.append(sock.sendto(data.upper(), 0, self.client_address))
+
+    sent: list[int] = []
+    server = module.UnixDatagramServer(str(tmp_path / "s"), Answers)
+    listener = loop.add(server)
+    other = connect(listen(loop, echo))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.bind(str(tmp_path / "c"))
+        asked: list[int] = []
+        while not listener.row.dropped:
+            asked.append(client.sendto(b"one", listener.address))
+            turn_until(loop, lambda: len(sent) == len(asked))
+            assert len(asked) < 5000
+        ask(loop, other, b"hello\n", b"hello\n")
+        assert set(sent) == {3}  # as on a network: whoever sends does not learn it
+        client.setblocking(False)
+        for _ in range(len(asked) - listener.row.dropped):
+            assert client.recv(10) == b"ONE"
+        with pytest.raises(BlockingIOError):
+            client.recv(10)
+        client.sendto(b"two", listener.address)
+        turn_until(loop, lambda: len(sent) == len(asked) + 1)
+        assert client.recv(10) == b"TWO"
+
+
+@needs_unix
+@pytest.mark.parametrize("way", [None, "inline", "thread"])
+def test_who_says_a_way_has_the_real_socket_of_a_datagram_server(loop: Reactor, tmp_path: Any, way: Any) -> None:
+    """And an error of an answer that cannot be sent is the handler's, whatever the way."""
+
+    class Notes(ours.BaseRequestHandler):
+        def handle(self) -> None:
+            noted.append(self.request[1] is self.server.socket)
+            try:
+                self.request[1].sendto(b"x", str(tmp_path / "nobody"))
+            except FileNotFoundError:
+                done.set()
+
+    noted: list[bool] = []
+    done = threading.Event()
+    server = ours.UnixDatagramServer(str(tmp_path / "s"), Notes)
+    loop.add(server, way=way)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", server.server_address)
+        turn_until(loop, done.is_set)
+    assert noted == [way is not None]
 
 
 def test_a_datagram_handler_class_needs_no_way(loop: Reactor) -> None:
@@ -866,6 +930,29 @@ def test_a_child_that_lives_on_keeps_no_other_connection_open(loop: Reactor, con
 
 
 @needs_fork
+@pytest.mark.parametrize("way", ["thread", "greenlet"])
+def test_a_child_that_lives_on_keeps_no_connection_of_a_blocking_handler_open(
+    loop: Reactor, connect: Any, way: Any
+) -> None:
+    """Its files are open when the child is forked, and close() of a socket waits for them."""
+    if way == "greenlet":
+        pytest.importorskip("greenlet")
+
+    class OnlyCloses(ours.TCPServer):
+        def shutdown_request(self, request: Any) -> None:
+            self.close_request(request)
+
+    other = connect(loop.add(OnlyCloses(LOOPBACK, Waiting), way=way))
+    assert receive(loop, other, 8) == b"at work\n"
+    client = connect(loop.add(ours.ForkingTCPServer(LOOPBACK, Waiting)))
+    assert receive(loop, client, 8) == b"at work\n"
+    other.sendall(b"go on\n")
+    assert receive_all(loop, other) == b"done\n"
+    client.sendall(b"go on\n")
+    assert receive_all(loop, client) == b"done\n"
+
+
+@needs_fork
 def test_a_child_ends_on_sigterm_though_the_parent_drains_on_it() -> None:
     """And its wake-up descriptor is not the parent's: a file that the child opens must not get a stray byte."""
     printed = python(
@@ -911,6 +998,115 @@ def test_a_child_ends_on_sigterm_though_the_parent_drains_on_it() -> None:
     first, second = printed.splitlines()
     assert first == "wake-up descriptor -1"
     assert second.endswith("0 finished, 0 were idle, 0 aborted")
+
+
+# -- at max_children --------------------------------------------------------------------------------------------------
+
+
+@needs_fork
+@pytest.mark.parametrize("pidfds", [True, False], ids=["pidfds", "no pidfds"])
+@pytest.mark.parametrize("name", [name for name, (*_, way) in OUTSIDE.items() if way == "fork"])
+def test_at_max_children_only_their_own_listener_waits(
+    loop: Reactor, connect: Any, monkeypatch: pytest.MonkeyPatch, name: str, pidfds: bool
+) -> None:
+    if not pidfds:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    server_class, keywords, _ = OUTSIDE[name]
+    server = server_class(LOOPBACK, Waiting)
+    server.max_children = 2
+    listener = loop.add(server, **keywords)
+    other = connect(listen(loop, echo))
+    clients = [connect(listener) for _ in range(3)]
+    for client in clients[:2]:
+        assert receive(loop, client, 8) == b"at work\n"
+    for _ in range(3):
+        ask(loop, other, b"hello\n", b"hello\n")
+    turns(loop)
+    assert listener.row.paused == {"children"}
+    assert listener.row.requests == 2
+    wait_s = loop.next_turn_in_s()  # it rests, though a client waits
+    assert wait_s is not None
+    assert wait_s > 1 if pidfds else wait_s == ROOM_POLL_S
+    clients[1].sendall(b"go on\n")
+    assert receive(loop, clients[2], 8) == b"at work\n"  # who waited has the place of the first that ended
+    clients[0].sendall(b"go on\n")
+    clients[2].sendall(b"go on\n")
+    for client in clients:
+        assert receive_all(loop, client) == b"done\n"
+    turn_until(loop, lambda: not listener.row.paused and has_no_children())
+
+
+@needs_fork
+@pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
+def test_at_max_children_a_datagram_listener_waits(loop: Reactor, connect: Any, module: Any) -> None:
+    class Stays(module.BaseRequestHandler):  # type: ignore[misc,name-defined]
+        def handle(self) -> None:
+            os.read(reader, 1)
+            self.request[1].sendto(self.request[0].upper(), self.client_address)
+
+    reader, writer = os.pipe()
+    server = module.ForkingUDPServer(LOOPBACK, Stays)
+    server.max_children = 1
+    listener = loop.add(server)
+    other = connect(listen(loop, echo))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE_S)
+        for data in (b"one", b"two"):
+            client.sendto(data, listener.address)
+        turn_until(loop, lambda: listener.row.paused)
+        ask(loop, other, b"hello\n", b"hello\n")
+        assert listener.row.requests == 1
+        os.write(writer, b"x")
+        assert client.recv(10) == b"ONE"
+        turn_until(loop, lambda: listener.row.requests == 2)
+        os.write(writer, b"x")
+        assert client.recv(10) == b"TWO"
+        turn_until(loop, has_no_children)
+    os.close(reader)
+    os.close(writer)
+
+
+@needs_fork
+def test_one_child_at_a_time_is_the_least(loop: Reactor, connect: Any) -> None:
+    server = ours.ForkingTCPServer(LOOPBACK, Upper)
+    server.max_children = 0  # in the standard module, too, it waits only while there are children
+    listener = loop.add(server)
+    served(loop, connect, listener, b"one\n")
+    served(loop, connect, listener, b"two\n")
+
+
+@needs_fork
+def test_children_from_before_count(loop: Reactor, connect: Any) -> None:
+    server = ours.ForkingTCPServer(LOOPBACK, Waiting)
+    server.max_children = 1
+    first = connect(server.server_address)
+    server.handle_request()
+    assert first.recv(8) == b"at work\n"
+    second = connect(loop.add(server))
+    turns(loop)
+    assert len(server.active_children or ()) == 1
+    first.sendall(b"go on\n")
+    assert receive(loop, second, 8) == b"at work\n"
+    second.sendall(b"go on\n")
+    assert receive_all(loop, second) == b"done\n"
+
+
+@needs_fork
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_loop_at_max_children(connect: Any, number: int) -> None:
+    server = ours.ForkingTCPServer(LOOPBACK, Waiting)
+    server.max_children = 1
+    with Reactor() as loop:
+        listener = loop.add(server)
+        client = connect(listener)
+        assert receive(loop, client, 8) == b"at work\n"
+        connect(listener)
+        turn_until(loop, lambda: listener.row.paused)
+        loop.call_soon(signal.raise_signal, number)
+        loop.call_soon(signal.raise_signal, number)
+        report = loop.run()
+        assert len(report.aborted) == 1
+        client.sendall(b"go on\n")  # close() waits for the child
 
 
 # -- who closes the server --------------------------------------------------------------------------------------------
@@ -1812,6 +2008,84 @@ def test_the_handshake_is_done_before_the_handler_is_made(
     client = secure(listener)
     assert answer(client) == b"HELLO\n"
     assert server.versions == [client.version() if shakes else None]
+
+
+@each_secure
+@pytest.mark.parametrize("hook", ["verify_request", "process_request"])
+def test_a_hook_that_asks_who_is_there_shakes_hands(
+    shared: Reactor, secure: Any, context: ssl.SSLContext, name: str, hook: str
+) -> None:
+    server_class, keywords = SECURE[name]
+    if hook == "process_request" and server_class in (standard.TCPServer, standard.UnixStreamServer):
+        pytest.skip("it is called in the thread or child")
+
+    def looks(server: Any, request: Any, client_address: Any) -> Any:
+        versions.append((request.getpeercert(), request.version(), type(request).__name__, request.session_reused))
+        return getattr(super(Looks, server), hook)(request, client_address)
+
+    versions: list[Any] = []
+    Looks = type("Looks", (server_class,), {hook: looks})
+    listener = in_loop(shared, lambda: shared.add(secured(Looks(LOOPBACK, OneLine), context), **keywords))
+    client = secure(listener)
+    assert answer(client) == b"HELLO\n"
+    assert versions == [(None, client.version(), "SSLSocket", False)]
+    wait_until(lambda: not listener.row.members)
+
+
+def test_a_hook_that_looks_at_the_address_waits_for_no_handshake(
+    shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext
+) -> None:
+    class Looks(ours.ThreadingTCPServer):
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            return bool(request.getpeername() == client_address)
+
+    listener = in_loop(shared, lambda: shared.add(secured(Looks(LOOPBACK, OneLine), context)))
+    silent = connect(listener)
+    assert answer(secure(listener)) == b"HELLO\n"
+    silent.shutdown(socket.SHUT_RDWR)
+    wait_until(lambda: not listener.row.members)
+
+
+def test_a_hook_waits_for_a_handshake_as_long_as_limits_say(
+    shared: Reactor, connect: Any, secure: Any, context: ssl.SSLContext
+) -> None:
+    """Then the peer is dropped as one that shakes no hands in a thread: nobody's error."""
+
+    class Looks(ours.ThreadingTCPServer):
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            return request.version() is not None
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            errors.append(client_address)
+
+    errors: list[Any] = []
+    server = secured(Looks(LOOPBACK, OneLine), context)
+    listener = in_loop(shared, lambda: shared.add(server, limits=Limits(handshake_s=0.05)))
+    silent = connect(listener)
+    wait_until(lambda: listener.row.requests and not listener.row.members)
+    assert silent.recv(1) == b""
+    assert answer(secure(listener)) == b"HELLO\n"
+    assert errors == []
+
+
+@pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])
+def test_a_pool_of_a_servers_own_shakes_hands_when_it_is_asked_who_is_there(
+    shared: Reactor, secure: Any, context: ssl.SSLContext, module: Any
+) -> None:
+    class Pooled(module.ThreadingTCPServer):  # type: ignore[misc,name-defined]
+        def process_request(self, request: Any, client_address: Any) -> None:
+            threads.append(threading.Thread(target=self.process_request_thread, args=(request, client_address)))
+            threads[-1].start()
+
+    threads: list[threading.Thread] = []
+    server = secured(Pooled(LOOPBACK, Noting), context)
+    server.versions = []
+    listener = in_loop(shared, lambda: shared.add(server))
+    client = secure(listener)
+    assert answer(client) == b"HELLO\n"
+    assert server.versions == [client.version()]
+    for thread in threads:
+        thread.join(PATIENCE_S)
 
 
 @pytest.mark.parametrize("module", [ours, standard], ids=["ours", "standard"])

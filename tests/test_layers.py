@@ -20,7 +20,7 @@ FLOORS = [
     "coroutines handled coroutine_streams async_handlers frame_files quick_files framed_sockets quick_handlers framed "
     "offload mixins "
     "green_handlers green_rows green_lookup green_common green_sockets green_tls greening",
-    "listeners ways hooks http_handlers stock_handlers guests hosting stream_hosts greenlet_hosts attaching",
+    "listeners ways hooks http_handlers stock_handlers guests handshakes hosting stream_hosts greenlet_hosts attaching",
     "request_handlers serving base_server servers socketserver substitute",
     "reactor",
     "__init__",

@@ -23,10 +23,13 @@ class Host:
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.room = True
         self.event = threading.Event()
 
     def shake_hands(self, request: Any) -> bool:
         return True
+
+    def taken(self, request: Any) -> None: ...
 
     def returned(self, request: Any) -> None:
         self.told.append(("returned", request, threading.current_thread().name))
@@ -34,6 +37,9 @@ class Host:
 
     def forked(self, request: Any, pid: int) -> None:
         self.told.append(("forked", request, pid))
+
+    def may_fork(self, there_is_room: bool) -> None:
+        self.room = there_is_room
 
     def child_ended(self, pid: int) -> None:
         self.told.append(("ended", pid))
@@ -249,6 +255,32 @@ def test_with_max_children_a_new_request_waits_until_one_has_ended() -> None:
     os.close(reader)
     os.close(writer)
     assert server.active_children == set()
+
+
+@needs_fork
+def test_who_is_hosted_waits_for_no_child() -> None:
+    """The host is told when there is no room for another, and when there is again."""
+    reader, writer = os.pipe()
+    server = Forking()
+    server._host = host = Host()
+    host.loop = type("Loop", (), {"table": (), "abandon": lambda self: None})()  # type: ignore[assignment]
+    server.max_children = 2
+    server.work = lambda: os.read(reader, 1)
+    rooms = []
+    for _ in range(2):
+        server.process_request("request", None)
+        rooms.append(host.room)
+    server.service_actions()
+    rooms.append(host.room)
+    assert rooms == [True, False, False]
+    os.write(writer, b"x")
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    server.service_actions()
+    assert host.room
+    os.write(writer, b"x")
+    server.server_close()
+    os.close(reader)
+    os.close(writer)
 
 
 @needs_fork

@@ -5,7 +5,11 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +18,7 @@ import pytest
 from reactor import Phase, Reactor, Stream, sleep
 from reactor.signals import SignalWatch
 from tests.driving import listen, only, streams, turn_until
-from tests.running import PROMPT_S, Running, Waits, python, seconds_of, wait_for
+from tests.running import PATIENCE_S, PROMPT_S, ROOT, Running, Waits, python, seconds_of, wait_for
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
@@ -121,11 +125,84 @@ def test_two_signals_in_one_turn_abort(real: Reactor, connect: Any) -> None:
     client = connect(listen(real, works))
     client.sendall(b"x\n")
     turn_until(real, lambda: streams(real) and only(real).phase is Phase.WORKING)
-    for _ in range(3):
+    for _ in range(2):
         real.call_soon(signal.raise_signal, signal.SIGINT)
     report = real.run()
     assert len(report.aborted) == 1
     assert report.seconds < 5
+
+
+def test_a_third_signal_is_the_programs_own_if_nothing_heeds_the_second(real: Reactor, stray: list[int]) -> None:
+    """A handler holds the loop: what was asked for twice does not happen."""
+
+    def holds() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            before.append(list(stray))
+            signal.raise_signal(number)
+        wakeup_fds.append(wakeup_fd())
+
+    before: list[Any] = []
+    wakeup_fds: list[int] = []
+    own = {number: signal.getsignal(number) for number in STOPPING}
+    old_fd = wakeup_fd()
+    real.call_soon(holds)
+    report = real.run()
+    assert before == [[], [], []]
+    assert stray == [signal.SIGTERM]
+    assert wakeup_fds == [old_fd]
+    assert report.seconds < 5
+    assert {number: signal.getsignal(number) for number in STOPPING} == own
+
+
+def test_signals_that_are_heeded_never_are_the_programs(real: Reactor, connect: Any, stray: list[int]) -> None:
+    client = connect(listen(real, works))
+    client.sendall(b"x\n")
+    turn_until(real, lambda: streams(real) and only(real).phase is Phase.WORKING)
+    left = [5]
+
+    def again() -> None:
+        if left[0]:
+            left[0] -= 1
+            signal.raise_signal(signal.SIGINT)
+
+    real.hooks.append((again, lambda: 0))  # one in each turn, until the loop is left
+    assert len(real.run().aborted) == 1
+    assert stray == []
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_program_whose_handler_is_stuck_can_be_ended(number: int) -> None:
+    program = """
+        import signal, socket, sys, threading
+        from reactor import Reactor, socketserver
+
+        class Stuck(socketserver.StreamRequestHandler):
+            def handle(self):
+                print("stuck", flush=True)
+                self.rfile.readline()
+
+        with Reactor() as loop:
+            server = socketserver.TCPServer(("127.0.0.1", 0), Stuck)
+            loop.add(server, way="inline")
+            client = socket.create_connection(server.server_address)
+            loop.run()
+        """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "stuck\n"
+            # Two that come together are one; so more may be needed than three.
+            ends_by = time.monotonic() + PATIENCE_S
+            while process.poll() is None and time.monotonic() < ends_by:
+                process.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)
+            assert process.returncode not in (None, 0)
+        finally:
+            process.kill()
 
 
 def test_handlers_and_wakeup_descriptor_are_put_back(real: Reactor, stray: list[int]) -> None:

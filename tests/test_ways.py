@@ -139,11 +139,11 @@ def test_the_ways_are_listed() -> None:
 
 @pytest.mark.parametrize("base", [ours.UDPServer, standard.UDPServer], ids=str)
 def test_packets_need_no_decision(made: Any, base: Any) -> None:
-    assert choose(made(base), None, None, "it") == Choice("inline")
+    assert choose(made(base), None, None, "it") == Choice("inline", assumed=True)
     for way in ("inline", "thread", "fork"):
         assert choose(made(base), way, None, "it") == Choice(way)  # type: ignore[arg-type]
     assert choose(made(ours.ThreadingUDPServer), None, None, "it") == Choice("thread")
-    assert choose(made(base, way_if_plain="greenlet"), None, None, "it") == Choice("inline")
+    assert choose(made(base, way_if_plain="greenlet"), None, None, "it") == Choice("inline", assumed=True)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_packets_are_no_stream_for_a_coroutine(made: Any) -> None:
 
 
 def test_a_server_without_a_socket_is_no_stream() -> None:
-    assert choose(SimpleNamespace(RequestHandlerClass=Handler), None, None, "it") == Choice("inline")
+    assert choose(SimpleNamespace(RequestHandlerClass=Handler), None, None, "it") == Choice("inline", assumed=True)
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

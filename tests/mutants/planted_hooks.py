@@ -178,9 +178,10 @@ MUTANTS = [
             ),
             fault(
                 "loop-error-after-shutdown", "hooks.error",
-                "            try:\n                self.server.handle_error(request, client_address)\n"
+                "                    self.server.handle_error(request, client_address)\n"
                 "            finally:\n                self._shut(request)\n",
-                "            self._shut(request)\n            self.server.handle_error(request, client_address)\n",
+                "                    pass\n            finally:\n                self._shut(request)\n"
+                "            self.server.handle_error(request, client_address)\n",
                 f"{ERRORS}test_error_in_the_handler",
             ),
             fault(

@@ -212,7 +212,7 @@ MUTANTS = [
         [
             fault(
                 "actions-only-for-requests", "loop.actions",
-                "poll_interval_s if overridden or self._unwatched() else None", "None",
+                "            return poll_interval_s if overridden else None\n", "            return None\n",
                 f"{HOOKS}TestServiceActions::test_run_every_turn_though_nothing_happens",
             ),
             fault(

@@ -93,8 +93,8 @@ MUTANTS = [
             ),
             fault(
                 "fork-one-too-many", "fork.limit",
-                "while len(self.active_children) >= self.max_children:",
-                "while len(self.active_children) > self.max_children:",
+                "and len(self.active_children) >= self.max_children:",
+                "and len(self.active_children) > self.max_children:",
                 f"{FORKS}TestMaxChildren::test_waits_at_the_limit_for_whichever_ends_first",
             ),
             fault(
@@ -114,15 +114,26 @@ MUTANTS = [
                 "tests/test_mixins.py::test_with_max_children_a_new_request_waits_until_one_has_ended",
             ),
             fault(
-                "fork-parent-keeps-it", "fork.parent",
-                "            self._host.forked(request, pid)\n        self.close_request(request)\n",
+                "fork-waits-though-hosted", "fork.limit",
+                "        if self._host is None:\n            self._wait_for_room()\n", "        self._wait_for_room()\n",
+                "tests/test_mixins.py::test_who_is_hosted_waits_for_no_child",
+            ),
+            fault(
+                "fork-limit-untold", "fork.limit",
+                "            self._host.forked(request, pid)\n            self._tell_of_room()\n",
                 "            self._host.forked(request, pid)\n",
+                "tests/test_mixins.py::test_who_is_hosted_waits_for_no_child",
+            ),
+            fault(
+                "fork-parent-keeps-it", "fork.parent",
+                "            self._tell_of_room()\n        self.close_request(request)\n",
+                "            self._tell_of_room()\n",
                 f"{FORKS}TestChildren::test_parent_closes_the_connection_and_does_not_shut_it_down",
             ),
             fault(
                 "fork-parent-shuts-it-down", "fork.parent",
-                "            self._host.forked(request, pid)\n        self.close_request(request)\n",
-                "            self._host.forked(request, pid)\n        self.shutdown_request(request)\n",
+                "            self._tell_of_room()\n        self.close_request(request)\n",
+                "            self._tell_of_room()\n        self.shutdown_request(request)\n",
                 f"{FORKS}TestChildren::test_parent_closes_the_connection_and_does_not_shut_it_down",
             ),
             fault(
@@ -207,12 +218,52 @@ MUTANTS = [
         ],
     ),
     *planted(
+        "reactor/guests.py",
+        [
+            fault(
+                "get-request-of-the-beginning", "hooks.get",
+                "accept() if stock.are_stock() else server.get_request()", "accept()",
+                "tests/test_guests.py::test_a_get_request_that_is_put_in_its_place_later_is_called",
+            ),
+            fault(
+                "unix-client-waited-for", "udp.unbound",
+                "            if error.errno not in NOT_NOW:\n                raise\n", "            raise\n",
+                "tests/test_hosting.py::test_a_unix_client_that_reads_no_packets_holds_nobody",
+            ),
+        ],
+    ),
+    *planted(
+        "reactor/hosting.py",
+        [
+            fault(
+                "thread-hooks-before-the-handshake", "thread.each",
+                "            postpone(request, self.limits.handshake_s, row.hang_up)\n", "            pass\n",
+                "tests/test_hosting.py::test_a_hook_that_asks_who_is_there_shakes_hands",
+            ),
+            fault(
+                "thread-none-but-a-row", "thread.each",
+                "        return bool(request.fileno() >= 0)", "        return True",
+                "tests/test_guests.py::test_an_own_process_request_that_starts_nothing_leaves_no_row",
+            ),
+            fault(
+                "thread-row-ends-before-it", "thread.each",
+                "            row.taken = True\n", "            pass\n",
+                "tests/test_guests.py::test_a_row_lasts_as_long_as_its_thread_whoever_closes_the_socket",
+            ),
+        ],
+    ),
+    *planted(
         "reactor/offload.py",
         [
             fault(
                 "thread-as-its-starter", "thread.daemon",
                 "    thread.daemon = daemon\n", "    thread.daemon |= daemon\n",
                 f"{THREADS}TestThreads::test_daemon_threads_hold_whatever_thread_serves",
+            ),
+            fault(
+                "fork-child-keeps-files", "fork.parent",
+                "os.close(socket.socket.detach(sock))", "sock.close()",
+                "tests/test_hosting.py::test_a_child_that_lives_on_keeps_no_connection_of_a_blocking_handler_open",
             ),
         ],
     ),

@@ -152,7 +152,7 @@ MUTANTS = [
             ),
             fault(
                 "second-signal-drains", "engine.signals",
-                "self.stop(drain_s=None if self._stop_s is None else 0)", "self.stop()",
+                "            self.stop(drain_s=0)\n", "            self.stop()\n",
                 f"{SIGNALS}test_a_second_signal_aborts_at_once",
             ),
             fault(
@@ -191,6 +191,11 @@ MUTANTS = [
                 "signal-handlers-not-put-back", "engine.signals",
                 "handler if handler is not None else signal.SIG_DFL", "signal.SIG_DFL",
                 f"{SIGNALS}test_handlers_and_wakeup_descriptor_are_put_back",
+            ),
+            fault(
+                "signal-handed-back-to-nobody", "engine.signals",
+                "        self.restore()\n        signal.raise_signal(number)\n", "        self.restore()\n",
+                f"{SIGNALS}test_a_third_signal_is_the_programs_own_if_nothing_heeds_the_second",
             ),
             fault(
                 "signal-wakes-nobody", "engine.signals",
