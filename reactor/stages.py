@@ -46,9 +46,9 @@ MAX_CONNECTIONS = 10_000  # https://www.kegel.com/c10k.html: a busy server; `uli
 # Rows that expire, and timers that are called, in one turn: 5,000 slow requests that end together would hold everybody else
 # for 0.1 s, at 20 us each. A turn costs 1.5 us, so few at a time are not much dearer.
 DUE_PER_TURN = 8
-# And for each row that the turn has brought: it may expire when it is idle and when it lingers, so that no crowd of clients
-# that say nothing comes faster than it goes.
-DUE_PER_ROW = 2
+# And for each row that the turn has brought: it may expire when it is idle and when it lingers, so that clients that say
+# nothing do not come faster than they go. Up to a limit: crowds that expire and come again together would hold the turn.
+DUE_PER_ROW, DUE_MOST = 2, 32
 # epoll and poll take milliseconds in a C int, 24 days at most; a loop that wakes once a day is at rest all the same.
 MAX_WAIT_S = 86400.0
 
@@ -197,7 +197,7 @@ class Stages:
         """
         expired: list[int] = []
         row: Any
-        for row in islice(self.deadlines.due(self.now), DUE_PER_TURN + DUE_PER_ROW * came):
+        for row in islice(self.deadlines.due(self.now), min(DUE_PER_TURN + DUE_PER_ROW * came, DUE_MOST)):
             expired.append(row.id)
             self._expire_row(row)
         with closing(self.timers.due(self.now)) as calls:  # if a call leaves the loop, the rest is put back at once

@@ -29,7 +29,7 @@ from reactor import (
     spawn,
 )
 from reactor.socketserver import BaseRequestHandler, ForkingMixIn, TCPServer, ThreadingTCPServer
-from reactor.stages import DUE_PER_TURN
+from reactor.stages import DUE_MOST, DUE_PER_TURN
 from tests.driving import ask, listen, only, receive_all, streams, turn_until, turns
 from tests.running import PATIENCE_S, PROMPT_S, Running, Waits, descriptors, python, seconds_of, wait_for
 
@@ -524,6 +524,21 @@ def test_clients_that_say_nothing_do_not_come_faster_than_they_go(
         turns(loop, 2)
         assert len(streams(loop)) <= 5 * came
     assert len(streams(loop)) >= 4 * came
+
+
+def test_a_crowd_that_comes_again_as_it_expires_does_not_hold_the_turn(
+    loop: Reactor, connect: Any, clock: ManualClock
+) -> None:
+    listener = listen(loop, echo, idle_s=10)
+    for _ in range(2 * DUE_MOST):
+        connect(listener)
+    turn_until(loop, partial(has_accepted, listener, 2 * DUE_MOST))
+    turns(loop)
+    clock.advance(10)
+    for _ in range(DUE_MOST):
+        connect(listener)
+    assert len(loop.step(None).expired) == DUE_MOST
+    assert listener.row.requests == 3 * DUE_MOST
 
 
 def test_a_crowd_whose_time_is_up_does_not_hold_the_others(loop: Reactor, connect: Any, clock: ManualClock) -> None:

@@ -40,12 +40,18 @@ MUTANTS = [
             ),
             fault(
                 "all-that-is-due-in-one-turn", "engine.fair",
-                "islice(self.deadlines.due(self.now), DUE_PER_TURN + DUE_PER_ROW * came)", "self.deadlines.due(self.now)",
+                "islice(self.deadlines.due(self.now), min(DUE_PER_TURN + DUE_PER_ROW * came, DUE_MOST))",
+                "self.deadlines.due(self.now)",
                 f"{LOOP}test_a_crowd_whose_time_is_up_does_not_hold_the_others",
             ),
             fault(
+                "crowd-that-comes-again-holds-the-turn", "engine.fair",
+                "DUE_PER_ROW * came, DUE_MOST)", "DUE_PER_ROW * came, 10**6)",
+                f"{LOOP}test_a_crowd_that_comes_again_as_it_expires_does_not_hold_the_turn",
+            ),
+            fault(
                 "silent-clients-come-faster-than-they-go", "engine.fair",
-                "DUE_PER_TURN + DUE_PER_ROW * came)", "DUE_PER_TURN)",
+                "DUE_PER_TURN + DUE_PER_ROW * came, DUE_MOST)", "DUE_PER_TURN, DUE_MOST)",
                 f"{LOOP}test_clients_that_say_nothing_do_not_come_faster_than_they_go",
             ),
             fault(
