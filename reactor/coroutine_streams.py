@@ -95,9 +95,10 @@ class Stream(HandledRow):
     def _use(self, framing: Framing[Any]) -> None:
         """Switch the framing; bytes that were cut ahead for another one go back.
 
+        If that one has taken a part of a frame, which nobody can give back, this read and all others raise a FramingError.
+
         Raises:
             RuntimeError: somebody else waits for a frame of the other framing.
-            FramingError: the other framing has taken a part of a frame, which nobody can give back.
         """
         if framing is not self.framing:
             if self.reader is not None and not (self.reader is self and is_running(self.coroutine)):
